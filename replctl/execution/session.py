@@ -1,0 +1,52 @@
+"""What one run of a command works with: built once in cli/app.py, passed down, never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from replctl.model.inventory import Inventory
+from replctl.model.outcome import StepResult
+from replctl.model.plan import Step
+from replctl.model.secret import Passwords
+from replctl.postgres.render import Templates
+from replctl.remote.ports import Cancellation, Clock, Fleet
+
+
+class Reporter(Protocol):
+    """Told how a run goes, from several threads at once; shows it or keeps quiet."""
+
+    def step_started(self, step: Step) -> None: ...
+
+    def step_says(self, step: Step, text: str) -> None:
+        """What the step waits for now, in a few words."""
+        ...
+
+    def step_copied(self, step: Step, done_bytes: int, total_bytes: int | None) -> None:
+        """How far a copy has come; ``total_bytes`` is None while it is not known."""
+        ...
+
+    def step_ended(self, result: StepResult) -> None:
+        """The step ended as ``result`` says; told once more, with ``undone`` or ``undo-failed``, of an undo."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Something that the operator should know and that changes nothing in the run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One immutable object for the whole run."""
+
+    inventory: Inventory
+    passwords: Passwords
+    templates: Templates
+    fleet: Fleet
+    clock: Clock
+    cancellation: Cancellation
+    reporter: Reporter
+    run: str
+    """This run's id: marks the staging directory that this run, and no other, may delete."""
+    command: str
+    """The command line as the operator typed it, for the lock's holder details and the journal."""

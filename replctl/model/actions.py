@@ -1,0 +1,221 @@
+"""Every change that replctl can make, as data. Each has one handler in replctl.execution.handlers.
+
+An action is repeatable: its handler first asks whether the goal already holds, and then answers "unchanged".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from replctl.model.values import NodeName
+
+
+class Place(StrEnum):
+    """Which directory a file action writes to: the staging directory, or the data directory itself."""
+
+    STAGING = "staging"
+    LIVE = "live"
+
+
+class RoleKind(StrEnum):
+    """The roles that replctl makes beside the admin role, which initdb makes."""
+
+    REPLICATION = "replication"
+    APP = "app"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A rendered configuration file. Holds no secret."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class InitCluster:
+    """Run initdb into the staging directory."""
+
+    locale: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteConfig:
+    """Put rendered files in place, after PostgreSQL itself has read and accepted them."""
+
+    place: Place
+    files: tuple[ConfigFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InstallStaging:
+    """Rename the staging directory to the data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveStaging:
+    """Delete the staging directory of this run, after ending what still writes to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartPostgres:
+    """Start the server and wait until it answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopForSwitchover:
+    """Fast stop, waiting for the shutdown checkpoint's record and not for the postmaster's exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviveOldPrimary:
+    """Undo of a switchover's stop: take standby.signal away, start the node as the primary that it was."""
+
+    siblings: tuple[NodeName, ...] = ()
+    """Replicas to be told by a reload that their upstream is back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadConfig:
+    """Have the server read its configuration again, and check that pg_hba.conf was accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRole:
+    """Make a role with the inventory's password as a SCRAM verifier; mend its attributes if it exists."""
+
+    kind: RoleKind
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDatabase:
+    """Make the app database, owned by the app role."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRewind:
+    """Let the replication role execute what pg_rewind needs of its source."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSlot:
+    """Make a physical slot that reserves WAL at once."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropSlot:
+    """Drop one of our own slots."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class WritePassfile:
+    """Write the replication password for every peer to the passfile beside the data directory (0600)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePassfile:
+    """Take away the passfile that this run wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseBackup:
+    """Copy ``source`` into the staging directory with pg_basebackup."""
+
+    source: NodeName
+    slot: str
+    max_rate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureStandby:
+    """Write primary_conninfo, primary_slot_name and standby.signal into a directory without a running server."""
+
+    place: Place
+    upstream: NodeName
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepointStandby:
+    """Have a running standby stream from another node, by reload."""
+
+    upstream: NodeName
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitStreaming:
+    """Wait until the standby streams from ``upstream`` and has flushed what that node had written."""
+
+    upstream: NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """CHECKPOINT, twice: the long one while writes flow, the short one to shrink what the stop has to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropStuckWalsenders:
+    """Have walsenders that do not answer time out before the stop, which would otherwise wait for them."""
+
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProveCaughtUp:
+    """Compare the candidate's replay position with the shutdown checkpoint of the old primary."""
+
+    old_primary: NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Send the promote request and wait until the node accepts writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWrite:
+    """Write and read back a row of our own, in a transaction that is rolled back after it was logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishEnv:
+    """Write the env file: the primary, and the replicas that are proven in their role now."""
+
+    primary: NodeName
+    replicas: tuple[NodeName, ...]
+
+
+Action = (
+    InitCluster
+    | WriteConfig
+    | InstallStaging
+    | RemoveStaging
+    | StartPostgres
+    | StopForSwitchover
+    | ReviveOldPrimary
+    | ReloadConfig
+    | CreateRole
+    | CreateDatabase
+    | GrantRewind
+    | CreateSlot
+    | DropSlot
+    | WritePassfile
+    | RemovePassfile
+    | BaseBackup
+    | ConfigureStandby
+    | RepointStandby
+    | AwaitStreaming
+    | Checkpoint
+    | DropStuckWalsenders
+    | ProveCaughtUp
+    | Promote
+    | ProbeWrite
+    | PublishEnv
+)

@@ -1,0 +1,339 @@
+"""What was observed of a cluster: a closed union per node.
+
+Unknown is a value of its own, never zero and never absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline
+
+
+class ProblemKind(StrEnum):
+    """Why a node, or one of the two ways to it, did not answer."""
+
+    TIMEOUT = "timeout"
+    REFUSED = "connection-refused"
+    UNKNOWN_HOST = "unknown-host"
+    AUTH = "authentication"
+    HOST_KEY = "host-key"
+    OS_USER = "os-user"
+    FORWARDING = "forwarding-forbidden"
+    LOST = "connection-lost"
+    SQL_AUTH = "sql-authentication"
+    SQL_STARTING = "sql-starting"
+    SQL_SHUTTING_DOWN = "sql-shutting-down"
+    SQL = "sql"
+    PROBE = "probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One way to a node that failed, with what the operator can do about it."""
+
+    kind: ProblemKind
+    message: str
+    hint: str
+
+
+class DirectoryState(StrEnum):
+    """What stands at a data directory's path."""
+
+    ABSENT = "absent"
+    EMPTY = "empty"
+    CLUSTER = "cluster"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """The path of a node's data directory as the OS user sees it."""
+
+    path: str
+    state: DirectoryState
+    is_symlink: bool = False
+    is_mount_point: bool = False
+    parent_exists: bool = True
+    can_create: bool = True
+    """Whether the OS user can make files beside it (or the missing parents)."""
+    free_bytes: int | None = None
+    content: tuple[str, ...] = ()
+    """The first few names in a directory that is not a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlData:
+    """What pg_controldata reads from a data directory."""
+
+    system_identifier: SystemIdentifier
+    state: str
+    """As pg_controldata spells it: ``shut down``, ``in production``, ``shut down in recovery``, ..."""
+    timeline: Timeline
+    checkpoint: Lsn
+    """Start of the latest checkpoint's record."""
+    checksums: bool
+    wal_log_hints: bool
+    min_recovery_end: Lsn | None = None
+
+    @property
+    def cleanly_shut_down_primary(self) -> bool:
+        """The last thing written was a shutdown checkpoint, by a server that was not in recovery."""
+        return self.state == "shut down"
+
+
+@dataclass(frozen=True, slots=True)
+class Postmaster:
+    """A live postmaster, told by its pid file."""
+
+    pid: int
+    port: int | None
+    status: str
+    """The pid file's last line: ``ready``, ``standby``, ``starting``, ``stopping``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """A staging directory beside the data directory, with the marker that makes it ours."""
+
+    run: str | None
+    """None when the marker is missing or unreadable: then it is not ours."""
+    system_identifier: SystemIdentifier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A directory that an earlier run moved aside instead of deleting it."""
+
+    path: str
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the host says, without SQL."""
+
+    hostname: str
+    bin_dir: str | None
+    major: int | None
+    """None when no PostgreSQL was found in bin_dir."""
+    glibc: str | None
+    directory: DataDirectory
+    port_in_use: bool
+    """Something listens on the node's PostgreSQL port."""
+    control: ControlData | None = None
+    standby_signal: bool = False
+    postmaster: Postmaster | None = None
+    staging: Staging | None = None
+    asides: tuple[Aside, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Text of the configuration files in the data directory, by name."""
+    other_majors: tuple[str, ...] = ()
+    """Other PostgreSQL bin directories seen on the host."""
+    debian_clusters: tuple[str, ...] = ()
+    """``15 main 5432`` for each cluster that postgresql-common knows."""
+    can_link_socket_dir: bool = False
+    """The OS user can write /run/postgresql."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A row of pg_settings."""
+
+    value: str
+    source: str
+    sourcefile: str | None = None
+    pending_restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Walsender:
+    """A row of pg_stat_replication, joined with the slot that it uses."""
+
+    pid: int
+    application_name: str
+    client_addr: str | None
+    state: str
+    sent: Lsn | None
+    flushed: Lsn | None
+    replayed: Lsn | None
+    replay_lag_ms: float | None
+    reply_age_ms: float | None
+    sync_state: str
+    slot: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A row of pg_replication_slots."""
+
+    name: str
+    kind: str
+    active: bool
+    temporary: bool
+    restart_lsn: Lsn | None
+    wal_status: str | None
+    safe_wal_bytes: int | None
+    retained_bytes: int | None
+    active_pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """The row of pg_stat_wal_receiver."""
+
+    status: str
+    sender_host: str | None
+    sender_port: int | None
+    slot: str | None
+    flushed: Lsn | None
+    timeline: Timeline | None
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A row of pg_authid that the inventory names."""
+
+    name: str
+    can_login: bool
+    superuser: bool
+    replication: bool
+    password_matches: bool | None
+    """Whether the stored SCRAM verifier fits the inventory's password; None when it could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What SQL says, on a primary and on a replica alike."""
+
+    version_num: int
+    version: str
+    system_identifier: SystemIdentifier
+    timeline: Timeline
+    data_directory: str
+    settings: Mapping[str, Setting]
+    slots: tuple[Slot, ...] = ()
+    walsenders: tuple[Walsender, ...] = ()
+    roles: tuple[Role, ...] = ()
+    databases: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Database name to the name of its owner."""
+    rewind_granted: bool = False
+    """The replication role may execute the four functions that pg_rewind's source side needs."""
+    collation_versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    hba_errors: tuple[str, ...] = ()
+
+    @property
+    def major(self) -> int:
+        return self.version_num // 10000
+
+    def setting(self, name: str) -> str:
+        """The value of a setting, in its base unit; empty when unknown."""
+        found = self.settings.get(name)
+        return found.value if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Neither SSH nor SQL answered. Says nothing about whether PostgreSQL runs."""
+
+    node: NodeName
+    ssh: Problem
+    sql: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoInstance:
+    """The data directory is absent, empty, or holds something that is no PostgreSQL cluster."""
+
+    node: NodeName
+    host: HostFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A data directory of a cluster without a live postmaster."""
+
+    node: NodeName
+    host: HostFacts
+    control: ControlData
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A live postmaster whose SQL does not answer us: starting, shutting down, or refusing the login."""
+
+    node: NodeName
+    host: HostFacts
+    control: ControlData
+    sql: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """Running and not in recovery."""
+
+    node: NodeName
+    host: HostFacts | None
+    """None when SSH does not answer (``sql-only``)."""
+    server: ServerFacts
+    current: Lsn
+    """pg_current_wal_lsn(), from the snapshot that the walsenders were read in."""
+    ssh: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """Running in recovery."""
+
+    node: NodeName
+    host: HostFacts | None
+    server: ServerFacts
+    received: Lsn | None
+    """greatest(receive, replay): after a restart receive alone is the segment's start."""
+    replayed: Lsn | None
+    receiver: Receiver | None
+    paused: str
+    """pg_get_wal_replay_pause_state(): ``not paused``, ``pause requested``, ``paused``."""
+    upstream_host: str | None
+    """From primary_conninfo, as configured."""
+    upstream_port: int | None
+    last_replay_age_ms: float | None = None
+    ssh: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A data directory or server of another cluster, told by its system identifier."""
+
+    node: NodeName
+    host: HostFacts | None
+    system_identifier: SystemIdentifier
+    running: bool
+
+
+NodeFacts = Unreachable | NoInstance | Stopped | Silent | Primary | Replica | Foreign
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """One observation of every node of the inventory, in the inventory's order."""
+
+    nodes: Mapping[NodeName, NodeFacts]
+    system_identifier: SystemIdentifier | None
+    """The cluster's identity: pinned by the inventory, or agreed on by the nodes that run."""
+
+    @property
+    def primaries(self) -> tuple[Primary, ...]:
+        return tuple(f for f in self.nodes.values() if isinstance(f, Primary))
+
+    @property
+    def primary(self) -> Primary | None:
+        """The one primary; None when there is none, or more than one."""
+        found = self.primaries
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        return tuple(f for f in self.nodes.values() if isinstance(f, Replica))

@@ -1,0 +1,129 @@
+"""What the inventory says, as values: validated, merged with the defaults and with absolute paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from replctl.model.secret import SecretSource
+from replctl.model.values import NodeName, SystemIdentifier, slot_name
+
+
+class Connection(StrEnum):
+    """How commands reach a node: over SSH, or as local processes."""
+
+    SSH = "ssh"
+    LOCAL = "local"
+
+
+class SqlRoute(StrEnum):
+    """How SQL reaches a node: through the SSH connection, or at the node's own address."""
+
+    TUNNEL = "tunnel"
+    DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class SshSettings:
+    """SSH as the inventory has it; what is None comes from the operator's OpenSSH configuration."""
+
+    user: str | None = None
+    port: int | None = None
+    identity_file: Path | None = None
+    known_hosts_file: Path | None = None
+    connect_timeout: float = 10.0
+    """Seconds for TCP, banner, key exchange and authentication together."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresSettings:
+    """PostgreSQL on one node; what is None is found on the host."""
+
+    data_dir: str
+    version: int | None = None
+    bin_dir: str | None = None
+    port: int = 5432
+    os_user: str = "postgres"
+    connect: SqlRoute = SqlRoute.TUNNEL
+    locale: str = "C.UTF-8"
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    allow: tuple[str, ...] = ()
+    """Networks (CIDR) from which the app role may reach the app database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One host with one PostgreSQL instance. Its role is observed, never written down."""
+
+    name: NodeName
+    host: str
+    """What peers and the app connect to: an address or a name."""
+    ssh_host: str
+    connection: Connection
+    ssh: SshSettings
+    postgres: PostgresSettings
+
+    @property
+    def slot(self) -> str:
+        """The replication slot of this node on its upstream."""
+        return slot_name(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The superuser that replctl connects as."""
+
+    user: str
+    password: SecretSource
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """The role that standbys connect as."""
+
+    user: str
+    password: SecretSource
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The application's database and role, and the env file from which it routes its reads."""
+
+    database: str
+    user: str
+    password: SecretSource
+    env_file: Path
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The env file's optional settings, by their variable name, in the contract's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds."""
+
+    stop: float = 60.0
+    catchup: float = 300.0
+    promote: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """One cluster."""
+
+    path: Path
+    cluster: str
+    nodes: Mapping[NodeName, Node]
+    admin: Admin
+    replication: Replication
+    app: App
+    timeouts: Timeouts = Timeouts()
+    system_identifier: SystemIdentifier | None = None
+    templates: Path | None = None
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the journal and notes of this cluster are kept."""
+        return self.path.parent / ".replctl"

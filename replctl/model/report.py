@@ -1,0 +1,115 @@
+"""What ``status`` reports; its JSON form is docs/contract.md's, field by field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from replctl.model.values import NodeName, SystemIdentifier, Timeline
+
+
+class NodeRole(StrEnum):
+    PRIMARY = "primary"
+    REPLICA = "replica"
+    NONE = "none"
+    FOREIGN = "foreign"
+    UNKNOWN = "unknown"
+
+
+class NodeState(StrEnum):
+    """In the order of precedence: the first that holds is the node's state."""
+
+    UNREACHABLE = "unreachable"
+    SQL_ONLY = "sql-only"
+    SSH_ONLY = "ssh-only"
+    ABSENT = "absent"
+    FOREIGN = "foreign"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    READ_WRITE = "read-write"
+    DIVERGED = "diverged"
+    SLOT_LOST = "slot-lost"
+    WRONG_UPSTREAM = "wrong-upstream"
+    ARCHIVE = "archive"
+    NOT_RECEIVING = "not-receiving"
+    PARAMETER_PAUSED = "parameter-paused"
+    PAUSED = "paused"
+    DELAYED = "delayed"
+    CATCHUP = "catchup"
+    STREAMING = "streaming"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Health(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that the operator should know, with the command that mends it."""
+
+    severity: Severity
+    code: str
+    node: NodeName | None
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReport:
+    """A node's own slot on its upstream."""
+
+    name: str
+    active: bool
+    retained_bytes: int | None
+    wal_status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """One row. None is "unknown" (with a finding that says why) or "does not apply"."""
+
+    name: NodeName
+    host: str
+    port: int
+    role: NodeRole
+    state: NodeState
+    timeline: Timeline | None = None
+    upstream: str | None = None
+    unreceived_bytes: int | None = None
+    unreplayed_bytes: int | None = None
+    lag_ms: float | None = None
+    lag_is_lower_bound: bool = False
+    sync_state: str | None = None
+    slot: SlotReport | None = None
+    in_env: bool | None = None
+    promote: str = ""
+    """The PROMOTE? column: ``yes``, ``loses 16 MiB``, ``no: not-receiving``; empty for a primary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """A walsender or a slot that no node of the inventory owns."""
+
+    kind: str
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    cluster: str
+    health: Health
+    primary: NodeName | None
+    system_identifier: SystemIdentifier | None
+    timeline: Timeline | None
+    nodes: tuple[NodeReport, ...]
+    unlisted: tuple[Unlisted, ...]
+    findings: tuple[Finding, ...]

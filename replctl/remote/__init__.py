@@ -1,0 +1,1 @@
+"""Ports to hosts and servers, and their adapters."""
