@@ -1,0 +1,134 @@
+"""From the typed file to the model's values: defaults merged into every node, paths absolute."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from replctl.inventory.schema import (
+    AppBlock,
+    Block,
+    InventoryFile,
+    NodeBlock,
+    PasswordReference,
+    PostgresBlock,
+    SshBlock,
+)
+from replctl.model.inventory import (
+    Admin,
+    App,
+    Connection,
+    Inventory,
+    Node,
+    PostgresSettings,
+    Replication,
+    SqlRoute,
+    SshSettings,
+    Timeouts,
+)
+from replctl.model.secret import CommandSecret, EnvSecret, FileSecret, LiteralSecret, Secret, SecretSource
+from replctl.model.values import NodeName, SystemIdentifier
+
+
+def to_inventory(file: InventoryFile, path: Path) -> Inventory:
+    """The model of a file without problems. ``path`` is the inventory's own and absolute."""
+    folder = path.parent
+    identifier = file.system_identifier
+    return Inventory(
+        path=path,
+        cluster=file.cluster,
+        nodes={NodeName(name): _node(NodeName(name), node, file, folder) for name, node in file.nodes.items()},
+        admin=Admin(file.admin.user, _password(file.admin.password, folder), _networks(file.admin.allow)),
+        replication=Replication(file.replication.user, _password(file.replication.password, folder)),
+        app=_app(file.app, folder),
+        timeouts=Timeouts(**_given(file.timeouts)),
+        system_identifier=None if identifier is None else SystemIdentifier(identifier),
+        templates=_path(file.templates, folder),
+    )
+
+
+def merged_ssh(common: SshBlock, node: NodeBlock) -> dict[str, Any]:
+    """The keys that hold for a node: its own, then the common ones."""
+    return _given(common) | _given(node.ssh)
+
+
+def merged_postgres(common: PostgresBlock, node: NodeBlock) -> dict[str, Any]:
+    """Like merged_ssh; ``parameters`` are merged name by name."""
+    own, given = _given(node.postgres), _given(common)
+    parameters = given.get("parameters", {}) | own.get("parameters", {})
+    return given | own | {"parameters": parameters}
+
+
+def _given(block: Block | None) -> dict[str, Any]:
+    return {} if block is None else block.model_dump(exclude_none=True)
+
+
+def _node(name: NodeName, node: NodeBlock, file: InventoryFile, folder: Path) -> Node:
+    return Node(
+        name=name,
+        host=node.host,
+        ssh_host=node.ssh_host or node.host,
+        connection=Connection(node.connection or Connection.SSH),
+        ssh=_ssh(merged_ssh(file.ssh, node), folder),
+        postgres=_postgres(merged_postgres(file.postgres, node)),
+    )
+
+
+def _ssh(given: dict[str, Any], folder: Path) -> SshSettings:
+    kept = dict(given)
+    for key in ("identity_file", "known_hosts_file"):
+        kept[key] = _path(given.get(key), folder)
+    return SshSettings(**kept)
+
+
+def _postgres(given: dict[str, Any]) -> PostgresSettings:
+    kept = {key: value for key, value in given.items() if key != "service"}
+    kept["connect"] = SqlRoute(given.get("connect", SqlRoute.TUNNEL))
+    kept["allow"] = _networks(given.get("allow"))
+    return PostgresSettings(**kept)
+
+
+def _app(app: AppBlock, folder: Path) -> App:
+    settings: dict[str, str | int | bool | None] = {
+        "DB_READ_REPLICA_STRATEGY": app.strategy,
+        "DB_READ_REPLICA_FALLBACK": app.fallback,
+        "DB_READ_REPLICA_HEALTH_CHECK_INTERVAL": app.health_check_interval,
+        "DB_MAX_REPLICATION_LAG_MS": app.max_replication_lag_ms,
+        "DB_LAG_CHECK_ENABLED": app.lag_check,
+    }
+    return App(
+        database=app.database,
+        user=app.user,
+        password=_password(app.password, folder),
+        env_file=_local(app.env_file, folder),
+        settings={name: _env_text(value) for name, value in settings.items() if value is not None},
+    )
+
+
+def _env_text(value: str | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _password(given: str | PasswordReference, folder: Path) -> SecretSource:
+    if isinstance(given, str):
+        return LiteralSecret(Secret(given))
+    if given.env is not None:
+        return EnvSecret(given.env)
+    if given.file is not None:
+        return FileSecret(_local(given.file, folder))
+    return CommandSecret(tuple(shlex.split(given.command or "")))
+
+
+def _networks(given: list[str] | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(given or ()))
+
+
+def _path(given: str | None, folder: Path) -> Path | None:
+    return None if given is None else _local(given, folder)
+
+
+def _local(given: str, folder: Path) -> Path:
+    # os.path.expanduser leaves the text alone where there is no home; Path.expanduser raises.
+    return folder / os.path.expanduser(given)  # noqa: PTH111
