@@ -1,0 +1,214 @@
+"""One look at a host as the OS user, without SQL: a POSIX script, and the facts in what it prints.
+
+Every line of output is ``key<TAB>value``; a file's lines each come as ``file:NAME<TAB>line``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import cast
+
+from replctl.model.facts import (
+    Aside,
+    ControlData,
+    DataDirectory,
+    DirectoryState,
+    HostFacts,
+    Postmaster,
+    Staging,
+)
+from replctl.model.inventory import Node
+from replctl.model.values import Lsn, SystemIdentifier, Timeline
+from replctl.postgres.paths import aside_prefix, staging_dir, staging_marker
+
+CONFIG_FILES = ("postgresql.conf", "pg_hba.conf", "postgresql.auto.conf")
+
+_SCRIPT = r"""
+data=$1 bin=$2 port=$3 version=$4 staging=$5 marker=$6 aside=$7
+say() { printf '%s\t%s\n' "$1" "$2"; }
+major_of() { "$1/postgres" --version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\).*/\1/p'; }
+
+say hostname "$(uname -n)"
+say glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
+
+# The postmaster changes into its data directory: a reused pid, or a zombie, has another one or none.
+pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null)
+real=$(readlink -f -- "$data")
+if [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$real" ]; then
+    say postmaster "$pid $(sed -n '4p' "$data/postmaster.pid") $(sed -n '8p' "$data/postmaster.pid")"
+    [ -n "$bin" ] || bin=$(dirname "$(readlink "/proc/$pid/exe")")
+fi
+[ -n "$version" ] || version=$(cat "$data/PG_VERSION" 2>/dev/null)
+for dir in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do
+    [ -x "$dir/postgres" ] && say installed "$dir"
+done
+if [ -z "$bin" ] && [ -n "$version" ]; then
+    for dir in "/usr/lib/postgresql/$version/bin" "/usr/pgsql-$version/bin"; do
+        [ -x "$dir/postgres" ] && bin=$dir
+    done
+fi
+if [ -z "$bin" ]; then
+    for dir in "$(dirname "$(readlink -f "$(command -v postgres || echo /)")")" \
+        /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do
+        [ -x "$dir/postgres" ] && bin=$dir
+    done
+fi
+if [ -x "$bin/postgres" ] && [ -x "$bin/pg_ctl" ]; then say bin "$bin"; say major "$(major_of "$bin")"; fi
+
+near=$data
+while near=$(dirname -- "$near"); [ ! -e "$near" ] && [ "$near" != / ]; do :; done
+[ -d "$(dirname -- "$data")" ] && say parent yes
+[ -d "$near" ] && [ -w "$near" ] && say can-create yes
+where=$data; [ -d "$where" ] || where=$near
+say free "$(df -PB1 -- "$where" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+[ -L "$data" ] && say symlink yes
+mountpoint -q -- "$data" 2>/dev/null && say mount yes
+if [ -d "$data" ] && [ ! -r "$data" ]; then
+    say directory other; say content "(not readable by $(id -un))"
+elif [ -f "$data/PG_VERSION" ] && [ -f "$data/global/pg_control" ]; then
+    say directory cluster
+    [ -e "$data/standby.signal" ] && say standby yes
+    "$bin/pg_controldata" -D "$data" 2>/dev/null | sed 's/^/control\t/'
+    for name in postgresql.conf pg_hba.conf postgresql.auto.conf; do
+        [ -r "$data/$name" ] && sed "s/^/file:$name\t/" "$data/$name"
+    done
+elif [ -d "$data" ] && [ -z "$(ls -A -- "$data")" ]; then say directory empty
+elif [ -e "$data" ]; then
+    say directory other
+    ls -A -- "$data" 2>/dev/null | head -n 5 | sed 's/^/content\t/'
+else say directory absent
+fi
+
+hex=$(printf '%04X' "$port")
+awk -v p=":$hex" 'FNR > 1 && $4 == "0A" && substr($2, length($2) - 4) == p { found = 1 } END { exit !found }' \
+    /proc/net/tcp /proc/net/tcp6 2>/dev/null && say port-in-use yes
+[ -w /run/postgresql ] && say socket-dir yes
+[ -e "$staging" ] && say staging "$(head -c 4096 "$marker" 2>/dev/null | tr '\n' ' ')"
+for dir in "$aside"*; do
+    [ -d "$dir" ] && say aside "$(timeout 1 du -sk -- "$dir" 2>/dev/null | cut -f 1) $dir"
+done
+for conf in /etc/postgresql/*/*/postgresql.conf; do
+    [ -f "$conf" ] || continue
+    dir=${conf%/postgresql.conf}
+    theirs=$(sed -n 's/^port *= *\([0-9]*\).*/\1/p' "$conf" | tail -n 1)
+    say debian "$(basename "$(dirname "$dir")") $(basename "$dir") ${theirs:-5432}"
+done
+say end "$$"
+"""
+
+
+def host_probe_command(node: Node) -> tuple[str, ...]:
+    """The command that prints what ``parse_host_probe`` reads."""
+    settings = node.postgres
+    return (
+        "sh",
+        "-c",
+        _SCRIPT,
+        "sh",
+        settings.data_dir,
+        settings.bin_dir or "",
+        str(settings.port),
+        str(settings.version or ""),
+        staging_dir(node),
+        staging_marker(node),
+        aside_prefix(node),
+    )
+
+
+def parse_host_probe(text: str, node: Node) -> HostFacts:
+    """Read the probe's output. Raises ValueError when it is cut short or not ours."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for line in text.split("\n"):
+        key, tab, value = line.partition("\t")
+        if tab:
+            found[key].append(value)
+    if "end" not in found:
+        raise ValueError("the host probe was cut short")
+
+    def one(key: str) -> str | None:
+        return found[key][0] or None if found[key] else None
+
+    bin_dir = one("bin")
+    return HostFacts(
+        hostname=one("hostname") or "",
+        bin_dir=bin_dir,
+        major=int(major) if (major := one("major")) else None,
+        glibc=one("glibc"),
+        directory=_directory(found, node.postgres.data_dir),
+        port_in_use=bool(found["port-in-use"]),
+        control=parse_control_data("\n".join(found["control"])),
+        standby_signal=bool(found["standby"]),
+        postmaster=_postmaster(one("postmaster")),
+        staging=_staging(found["staging"]),
+        asides=tuple(_aside(row) for row in found["aside"]),
+        files={
+            name: "".join(f"{line}\n" for line in found[f"file:{name}"])
+            for name in CONFIG_FILES
+            if f"file:{name}" in found
+        },
+        other_majors=tuple(dir_ for dir_ in found["installed"] if dir_ != bin_dir),
+        debian_clusters=tuple(found["debian"]),
+        can_link_socket_dir=bool(found["socket-dir"]),
+    )
+
+
+def _directory(found: defaultdict[str, list[str]], path: str) -> DataDirectory:
+    free = found["free"][0] if found["free"] else ""
+    return DataDirectory(
+        path=path,
+        state=DirectoryState(found["directory"][0]),
+        is_symlink=bool(found["symlink"]),
+        is_mount_point=bool(found["mount"]),
+        parent_exists=bool(found["parent"]),
+        can_create=bool(found["can-create"]),
+        free_bytes=int(free) if free.isdigit() else None,
+        content=tuple(found["content"]),
+    )
+
+
+def _postmaster(row: str | None) -> Postmaster | None:
+    if row is None:
+        return None
+    pid, port, status = (*row.split(), "", "", "")[:3]
+    return Postmaster(pid=int(pid), port=int(port) if port.isdigit() else None, status=status)
+
+
+def _staging(rows: Sequence[str]) -> Staging | None:
+    if not rows:
+        return None
+    try:
+        marker = json.loads(rows[0])
+    except ValueError:
+        return Staging(run=None)
+    if not isinstance(marker, dict):
+        return Staging(run=None)
+    values = cast("dict[str, object]", marker)
+    run, identifier = values.get("run"), values.get("system_identifier")
+    return Staging(
+        run=run if isinstance(run, str) else None,
+        system_identifier=SystemIdentifier(identifier) if isinstance(identifier, str) else None,
+    )
+
+
+def _aside(row: str) -> Aside:
+    size, _, path = row.partition(" ")
+    return Aside(path=path, size_bytes=int(size) * 1024 if size.isdigit() else None)
+
+
+def parse_control_data(text: str) -> ControlData | None:
+    """Read pg_controldata's output (LC_ALL=C); None when it is not there."""
+    rows = dict(re.findall(r"^([^:\n]+):[ \t]*(.*)$", text, re.MULTILINE))
+    if "pg_control version number" not in rows:
+        return None
+    return ControlData(
+        system_identifier=SystemIdentifier(rows["Database system identifier"]),
+        state=rows["Database cluster state"],
+        timeline=Timeline(int(rows["Latest checkpoint's TimeLineID"])),
+        checkpoint=Lsn.parse(rows["Latest checkpoint location"]),
+        checksums=rows["Data page checksum version"] != "0",
+        wal_log_hints=rows["wal_log_hints setting"] == "on",
+        min_recovery_end=Lsn.parse(rows["Minimum recovery ending location"]),
+    )

@@ -1,0 +1,256 @@
+"""What runs on a host, as argument tuples: PostgreSQL's own programs, and POSIX scripts where a round trip would cost.
+
+Every script takes its values as arguments or on stdin; nothing is ever spliced into its text.
+"""
+
+from __future__ import annotations
+
+from psycopg.conninfo import make_conninfo
+
+from replctl.model.inventory import Inventory, Node
+from replctl.postgres.conninfo import primary_conninfo
+from replctl.postgres.paths import start_log
+
+ALIVE = "alive"
+"""What ``start`` prints of a server that was running already."""
+TIMED_OUT, GONE, UNCLEAN = 3, 4, 5
+"""Exit statuses of the scripts below: the deadline passed, there is no postmaster, it ended uncleanly."""
+
+BUILTIN_PROVIDER_SINCE = 17
+BUILTIN_LOCALES = ("C", "C.UTF-8")
+
+# A zombie, or another program that got the number, has no such working directory.
+_ALIVE = r"""
+real=$(readlink -f -- "$data")
+alive() {
+    pid=$(head -n 1 -- "$data/postmaster.pid" 2>/dev/null) && [ -n "$pid" ] &&
+        [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$real" ]
+}
+status() { sed -n '8{s/ *$//;p;}' -- "$data/postmaster.pid" 2>/dev/null; }
+late() { [ "$(date +%s)" -ge "$1" ]; }
+"""
+
+
+def script(text: str, *arguments: str) -> tuple[str, ...]:
+    """A POSIX shell script with its arguments as $1, $2, ..."""
+    return ("sh", "-c", text, "sh", *arguments)
+
+
+def write_file(path: str) -> tuple[str, ...]:
+    """Replace a file by what comes on stdin: mode 0600, durable, never half written."""
+    return script(
+        'set -e; umask 077; tmp="$1.replctl-tmp"; cat >"$tmp"; sync -- "$tmp"; mv -f -- "$tmp" "$1"; '
+        'sync -- "$(dirname -- "$1")"',
+        path,
+    )
+
+
+def read_file(path: str) -> tuple[str, ...]:
+    """Print a file, or nothing where there is none."""
+    return script('[ ! -e "$1" ] || cat -- "$1"', path)
+
+
+def same_content(path: str) -> tuple[str, ...]:
+    """Status 0 when the file is as stdin has it and nobody else can read it."""
+    return script('[ "$(stat -c %a -- "$1" 2>/dev/null)" = 600 ] && cmp -s -- "$1" -', path)
+
+
+def rename(old: str, new: str) -> tuple[str, ...]:
+    """Rename within one directory, durably."""
+    return script('mv -f -- "$1" "$2" && sync -- "$(dirname -- "$2")"', old, new)
+
+
+def remove_file(path: str) -> tuple[str, ...]:
+    """Delete one file, durably; none there is as good."""
+    return script('rm -f -- "$1" && sync -- "$(dirname -- "$1")"', path)
+
+
+def initdb(node: Node, major: int, bin_dir: str, directory: str, admin: str) -> tuple[str, ...]:
+    """initdb with the admin's password on stdin.
+
+    /dev/stdin of a process of another user cannot be opened, so cat hands the password on through a pipe of its own.
+    """
+    locale = node.postgres.locale
+    provider: tuple[str, ...] = ()
+    if major >= BUILTIN_PROVIDER_SINCE and locale in BUILTIN_LOCALES:
+        provider = ("--locale-provider=builtin", f"--builtin-locale={locale}")
+    return (
+        *script('cat | "$@"'),
+        f"{bin_dir}/initdb",
+        f"--pgdata={directory}",
+        "--encoding=UTF8",
+        f"--locale={locale}",
+        *provider,
+        "--data-checksums",
+        "--auth=scram-sha-256",
+        f"--username={admin}",
+        "--pwfile=/dev/stdin",
+    )
+
+
+def check_settings(bin_dir: str, directory: str, config_file: str) -> tuple[str, ...]:
+    """Have PostgreSQL itself read a configuration file; status 0 when it accepts every setting."""
+    return (f"{bin_dir}/postgres", "-D", directory, "-C", "max_connections", "-c", f"config_file={config_file}")
+
+
+def base_backup(
+    inventory: Inventory, node: Node, source: Node, *, bin_dir: str, directory: str, slot: str | None
+) -> tuple[str, ...]:
+    """pg_basebackup over the replication protocol; the password comes from the passfile."""
+    conninfo = make_conninfo(primary_conninfo(inventory, node, source), application_name=clone_name(node))
+    return (
+        f"{bin_dir}/pg_basebackup",
+        f"--pgdata={directory}",
+        f"--dbname={conninfo}",
+        "--wal-method=stream",
+        "--checkpoint=fast",
+        "--progress",
+        "--no-password",
+        *((f"--slot={slot}",) if slot else ()),
+    )
+
+
+def clone_name(node: Node) -> str:
+    """application_name of a running copy, by which the source's progress view is read."""
+    return f"{node.name}-clone"
+
+
+def clear_logs(directory: str) -> tuple[str, ...]:
+    """The source's server log came with the copy and says nothing of this node."""
+    return script('[ ! -d "$1/log" ] || find "$1/log" -mindepth 1 -delete', directory)
+
+
+def clear_staging(marker: str) -> tuple[str, ...]:
+    """End what still writes into a staging directory of ours, and delete it. Its path comes on stdin.
+
+    The path is not among the arguments, so that the search for holders does not find this script itself. The WAL
+    child of an interrupted pg_basebackup has its parent's command line and outlives it. Status 3: it was started once,
+    and is not ours to delete any more.
+    """
+    return script(
+        r"""
+        IFS= read -r staging
+        marker=$1
+        holders() {
+            for proc in /proc/[0-9]*; do
+                tr '\0' '\n' <"$proc/cmdline" 2>/dev/null | grep -qxF -e "--pgdata=$staging" -e "$staging" &&
+                    echo "${proc#/proc/}"
+            done
+        }
+        [ -e "$staging/postmaster.opts" ] && exit 3
+        found=$(holders); [ -z "$found" ] || kill -TERM $found 2>/dev/null
+        for pause in 0.05 0.1 0.2 0.3 0.5 0.5 0.5; do
+            found=$(holders); [ -n "$found" ] || break
+            sleep "$pause"
+        done
+        [ -z "$found" ] || kill -KILL $found 2>/dev/null
+        rm -rf -- "$staging" && rm -f -- "$marker"
+        """,
+        marker,
+    )
+
+
+def install_staging(staging: str, marker: str, data_dir: str) -> tuple[str, ...]:
+    """Rename a finished staging directory into place, durably."""
+    return script(
+        'set -e; [ ! -d "$3" ] || rmdir -- "$3"; mv -T -- "$1" "$3"; rm -f -- "$2"; sync -- "$(dirname -- "$3")"',
+        staging,
+        marker,
+        data_dir,
+    )
+
+
+def start(
+    data_dir: str, bin_dir: str, socket_dir: str, *, stop_seconds: float, start_seconds: float
+) -> tuple[str, ...]:
+    """Start a server and wait until its pid file says that it accepts connections.
+
+    A postmaster on its way out is waited for first, for ``stop_seconds``. Prints ``alive`` when one was running
+    already, else ``started``. Status 3: not ready within ``start_seconds``; 4: it ended; both with the end of the
+    server's logs on stdout. pg_ctl's own status is not asked: it says 0 of a standby that dies right after its start.
+    """
+    return script(
+        "data=$1 bin=$2 sockets=$3 log=$6"
+        + _ALIVE
+        + r"""
+        ready() { case $(status) in ready|standby) alive;; *) false;; esac; }
+        give_up() {
+            for file in "$log" $(ls -t -- "$data"/log/postgresql-*.log 2>/dev/null | head -n 1); do
+                tail -n 12 -- "$file"
+            done
+            exit "$1"
+        }
+        ready && { echo alive; exit 0; }
+        deadline=$(($(date +%s) + $4))
+        while alive && [ "$(status)" = stopping ]; do
+            late "$deadline" && { echo "the old postmaster, pid $pid, is still stopping"; exit 3; }
+            sleep 0.01
+        done
+        if ! alive; then
+            mkdir -p -- "$data/log"
+            [ -d "$sockets" ] || mkdir -m 700 -- "$sockets"
+            "$bin/pg_ctl" start -D "$data" -l "$log" -W -s </dev/null >/dev/null 2>&1
+            appear=$(($(date +%s) + 5))
+            until alive; do late "$appear" && give_up 4; sleep 0.01; done
+        fi
+        deadline=$(($(date +%s) + $5))
+        until ready; do
+            alive || give_up 4
+            late "$deadline" && give_up 3
+            sleep 0.01
+        done
+        echo started
+        """,
+        data_dir,
+        bin_dir,
+        socket_dir,
+        str(max(1, round(stop_seconds))),
+        str(max(1, round(start_seconds))),
+        start_log(data_dir),
+    )
+
+
+def stop_until_shutdown_record(data_dir: str, bin_dir: str, *, seconds: float) -> tuple[str, ...]:
+    """Fast stop; prints pg_controldata once it reads ``shut down``, some 40 ms before the postmaster is gone.
+
+    Status 3: not within ``seconds``; 4: no postmaster; 5: it ended without a clean shutdown.
+    """
+    return script(
+        "data=$1 bin=$2"
+        + _ALIVE
+        + r"""
+        alive || exit 4
+        kill -s INT "$pid" || exit 4
+        deadline=$(($(date +%s) + $3 + 1))
+        while :; do
+            seen=$("$bin/pg_controldata" -D "$data")
+            case $seen in *"Database cluster state:"*" shut down
+"*) printf '%s\n' "$seen"; exit 0;; esac
+            alive || exit 5
+            late "$deadline" && exit 3
+            sleep 0.005
+        done
+        """,
+        data_dir,
+        bin_dir,
+        str(max(1, round(seconds))),
+    )
+
+
+def control_data(data_dir: str, bin_dir: str) -> tuple[str, ...]:
+    """pg_controldata of a data directory."""
+    return (f"{bin_dir}/pg_controldata", "-D", data_dir)
+
+
+def promote(data_dir: str, bin_dir: str) -> tuple[str, ...]:
+    """Send the promote request and do not wait: pg_ctl's own waiting polls at 100 ms."""
+    return (f"{bin_dir}/pg_ctl", "promote", "-D", data_dir, "-W", "-s")
+
+
+def last_complaints(data_dir: str) -> tuple[str, ...]:
+    """The newest lines of the server's log that say what is wrong."""
+    return script(
+        'ls -t -- "$1"/log/postgresql-*.log 2>/dev/null | head -n 1 | while IFS= read -r file; do '
+        'tail -n 200 -- "$file" | grep -E " (FATAL|ERROR|PANIC): " | tail -n 3; done',
+        data_dir,
+    )

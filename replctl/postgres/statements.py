@@ -1,0 +1,123 @@
+"""The SQL that observes a server. Every statement is literal; names come in as parameters."""
+
+from __future__ import annotations
+
+from typing import Final, LiteralString
+
+OBSERVED_SETTINGS: Final = (
+    "archive_mode",
+    "cluster_name",
+    "config_file",
+    "default_transaction_read_only",
+    "fsync",
+    "full_page_writes",
+    "hba_file",
+    "hot_standby",
+    "listen_addresses",
+    "max_connections",
+    "max_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_replication_slots",
+    "max_slot_wal_keep_size",
+    "max_wal_senders",
+    "max_worker_processes",
+    "port",
+    "primary_conninfo",
+    "primary_slot_name",
+    "recovery_min_apply_delay",
+    "recovery_target_timeline",
+    "restore_command",
+    "synchronous_standby_names",
+    "unix_socket_directories",
+    "wal_level",
+    "wal_log_hints",
+    "wal_segment_size",
+    "wal_sender_timeout",
+)
+
+SERVER: Final[LiteralString] = """
+select current_setting('server_version_num')::int as version_num,
+       current_setting('server_version') as version,
+       (select system_identifier::text from pg_control_system()) as system_identifier,
+       pg_is_in_recovery() as in_recovery,
+       current_setting('data_directory') as data_directory,
+       (select count(*) from pg_prepared_xacts) as prepared_transactions,
+       array(select spcname from pg_tablespace where spcname not in ('pg_default', 'pg_global')) as tablespaces,
+       case when current_setting('archive_mode') = 'off' then 0
+            else (select count(*) from pg_ls_archive_statusdir() where name like '%%.ready') end as archive_backlog
+"""
+
+SETTINGS: Final[LiteralString] = """
+select name, setting, source, sourcefile, pending_restart
+  from pg_settings where name = any(%(names)s) or pending_restart
+"""
+
+_WALSENDERS: Final[LiteralString] = """
+       coalesce((select json_agg(w) from (
+           select s.pid, application_name, host(client_addr) as client_addr, state, sent_lsn::text as sent,
+                  flush_lsn::text as flushed, replay_lsn::text as replayed,
+                  extract(epoch from replay_lag) * 1000 as replay_lag_ms,
+                  extract(epoch from clock_timestamp() - reply_time) * 1000 as reply_age_ms,
+                  sync_state, slot_name as slot
+             from pg_stat_replication s
+             left join pg_replication_slots r on r.active_pid = s.pid) w), '[]') as walsenders
+"""
+
+# On a primary the timeline is the one of the segment being written; pg_control's is the last checkpoint's.
+# Walsenders are read in the same statement as the position, so that their lag is of one moment.
+PRIMARY: Final[LiteralString] = (
+    """
+with here as (select pg_current_wal_lsn() as lsn)
+select lsn::text as current,
+       ('x' || substr(pg_walfile_name(lsn), 1, 8))::bit(32)::int as timeline,"""
+    + _WALSENDERS
+    + "  from here"
+)
+
+# After a restart pg_last_wal_receive_lsn() is the start of a segment, behind what was replayed.
+REPLICA: Final[LiteralString] = (
+    """
+select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text as received,
+       pg_last_wal_replay_lsn()::text as replayed,
+       pg_get_wal_replay_pause_state() as paused,
+       extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000 as last_replay_age_ms,
+       greatest((select timeline_id from pg_control_checkpoint()),
+                (select min_recovery_end_timeline from pg_control_recovery()),
+                (select received_tli from pg_stat_wal_receiver)) as timeline,
+       (select row_to_json(w) from (
+           select status, sender_host, sender_port, slot_name as slot, flushed_lsn::text as flushed,
+                  received_tli as timeline from pg_stat_wal_receiver) w) as receiver,"""
+    + _WALSENDERS
+)
+
+SLOTS: Final[LiteralString] = """
+select slot_name as name, slot_type as kind, active, temporary, active_pid, restart_lsn::text as restart_lsn,
+       wal_status, safe_wal_size as safe_wal_bytes,
+       (case when pg_is_in_recovery() then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+             else pg_current_wal_lsn() end - restart_lsn)::bigint as retained_bytes
+  from pg_replication_slots order by slot_name
+"""
+
+ROLES: Final[LiteralString] = """
+select rolname as name, rolcanlogin as can_login, rolsuper as superuser, rolreplication as replication,
+       rolpassword as verifier
+  from pg_authid where rolname = any(%(names)s)
+"""
+
+DATABASES: Final[LiteralString] = """
+select datname as name, pg_get_userbyid(datdba) as owner from pg_database where not datistemplate
+"""
+
+HBA_ERRORS: Final[LiteralString] = """
+select line_number, error from pg_hba_file_rules where error is not null order by line_number
+"""
+
+# What pg_rewind calls on its source (PostgreSQL docs, pg_rewind, Notes).
+REWIND_GRANTED: Final[LiteralString] = """
+select coalesce(bool_and(has_function_privilege(r.oid, f.name, 'execute')), false) as granted
+  from pg_roles r, unnest(array['pg_ls_dir(text, boolean, boolean)', 'pg_stat_file(text, boolean)',
+       'pg_read_binary_file(text)', 'pg_read_binary_file(text, bigint, bigint, boolean)']) as f(name)
+ where r.rolname = %(role)s
+"""
+
+CLUSTER_BYTES: Final[LiteralString] = "select sum(pg_database_size(oid))::bigint as bytes from pg_database"
