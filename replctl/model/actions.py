@@ -123,12 +123,19 @@ class RemovePassfile:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckLogin:
+    """Try a replication login from the node's own address, with the real password, before anything is copied."""
+
+    target: NodeName
+
+
+@dataclass(frozen=True, slots=True)
 class BaseBackup:
     """Copy ``source`` into the staging directory with pg_basebackup."""
 
     source: NodeName
-    slot: str
-    max_rate: str | None = None
+    slot: str | None
+    """The slot on ``source`` that keeps the WAL for the copy; None for a temporary one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,11 @@ class ConfigureStandby:
     place: Place
     upstream: NodeName
     slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetStandby:
+    """Undo of ConfigureStandby on a stopped old primary: standby.signal and the two settings go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +193,7 @@ class Promote:
 
 @dataclass(frozen=True, slots=True)
 class ProbeWrite:
-    """Write and read back a row of our own, in a transaction that is rolled back after it was logged."""
+    """Commit a WAL message of our own: it fails wherever a client's INSERT would, and leaves no row behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +220,10 @@ Action = (
     | DropSlot
     | WritePassfile
     | RemovePassfile
+    | CheckLogin
     | BaseBackup
     | ConfigureStandby
+    | ForgetStandby
     | RepointStandby
     | AwaitStreaming
     | Checkpoint

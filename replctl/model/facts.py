@@ -128,12 +128,14 @@ class HostFacts:
     postmaster: Postmaster | None = None
     staging: Staging | None = None
     asides: tuple[Aside, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    files: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Text of the configuration files in the data directory, by name."""
     other_majors: tuple[str, ...] = ()
     """Other PostgreSQL bin directories seen on the host."""
     debian_clusters: tuple[str, ...] = ()
     """``15 main 5432`` for each cluster that postgresql-common knows."""
+    passfile_current: bool = False
+    """The passfile is there and holds what it should."""
     can_link_socket_dir: bool = False
     """The OS user can write /run/postgresql."""
 
@@ -221,8 +223,13 @@ class ServerFacts:
     """Database name to the name of its owner."""
     rewind_granted: bool = False
     """The replication role may execute the four functions that pg_rewind's source side needs."""
-    collation_versions: Mapping[str, str] = field(default_factory=dict[str, str])
     hba_errors: tuple[str, ...] = ()
+    """Lines of pg_hba.conf that the server cannot use, with its own words."""
+    archive_backlog: int = 0
+    """WAL segments that wait for archive_command; they hold up a stop."""
+    prepared_transactions: int = 0
+    tablespaces: tuple[str, ...] = ()
+    """Names of tablespaces beyond PostgreSQL's own two."""
 
     @property
     def major(self) -> int:
@@ -317,12 +324,37 @@ NodeFacts = Unreachable | NoInstance | Stopped | Silent | Primary | Replica | Fo
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """A replication login that was tried with the real password, from one node's own address at another."""
+
+    source: NodeName
+    target: NodeName
+    problem: Problem | None
+    """None when the login worked and this cluster answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvListing:
+    """What the env file lists, by the inventory's node names."""
+
+    primary: NodeName | None = None
+    replicas: tuple[NodeName, ...] = ()
+    current: bool = False
+    """The file exists with mode 0600, and says of these nodes exactly what the inventory makes of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterFacts:
     """One observation of every node of the inventory, in the inventory's order."""
 
     nodes: Mapping[NodeName, NodeFacts]
     system_identifier: SystemIdentifier | None
     """The cluster's identity: pinned by the inventory, or agreed on by the nodes that run."""
+    logins: tuple[Login, ...] = ()
+    """Only where the command needs them."""
+    env: EnvListing = EnvListing()
+    cluster_bytes: int | None = None
+    """Size of the primary's databases; only where the command needs it."""
 
     @property
     def primaries(self) -> tuple[Primary, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from replctl.model.actions import Action
 from replctl.model.errors import ExitCode
@@ -24,11 +25,20 @@ class Step:
     """From the moment this step begins, its lane goes only forward."""
 
 
+class OnFailure(StrEnum):
+    """What a failed lane means for the stages that follow."""
+
+    STOP = "stop"
+    GO_ON = "go-on"
+    """The lanes are independent of each other (one node each): the others and the later stages still run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Lanes that run beside each other; the steps of a lane run one after the other."""
 
     lanes: tuple[tuple[Step, ...], ...]
+    on_failure: OnFailure = OnFailure.STOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class Plan:
     stages: tuple[Stage, ...]
     notes: tuple[str, ...] = ()
     """Sentences for the operator: what stays as it is, what is worth knowing before saying yes."""
+    unfinished: tuple[str, ...] = ()
+    """What the plan cannot reach and the operator has to do later; such a run ends incomplete."""
 
     @property
     def steps(self) -> Iterator[Step]:

@@ -91,7 +91,7 @@ class Runner(Protocol):
         With ``check`` a status other than 0 raises CommandFailedError (whose message names the program and
         whose stderr is capped). Raises WaitTimeoutError after ending the whole remote process group,
         ConnectionLostError when the connection broke (outcome unknown), InterruptedByOperator likewise after
-        ending the group, and UnreachableError with a hint when the OS user cannot be assumed (sudo asks for a password).
+        ending the group, and UnreachableError with a hint when the OS user cannot be assumed (sudo asks).
         """
         ...
 

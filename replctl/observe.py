@@ -1,0 +1,254 @@
+"""One look at every node, in parallel, by SSH and by SQL. A node that does not answer is a fact, not an error."""
+
+from __future__ import annotations
+
+import stat
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from replctl.envfile import differences, listed_nodes, managed_values
+from replctl.model.errors import ConnectionLostError, ReplctlError, SqlError
+from replctl.model.facts import (
+    ClusterFacts,
+    EnvListing,
+    Foreign,
+    HostFacts,
+    Login,
+    NodeFacts,
+    NoInstance,
+    Primary,
+    Problem,
+    ProblemKind,
+    Replica,
+    Silent,
+    Stopped,
+    Unreachable,
+)
+from replctl.model.inventory import Inventory, Node, SqlRoute
+from replctl.model.secret import Passwords
+from replctl.model.values import NodeName, SystemIdentifier
+from replctl.postgres import statements
+from replctl.postgres.conninfo import passfile_path, passfile_text
+from replctl.postgres.hostprobe import host_probe_command, parse_host_probe
+from replctl.postgres.scripts import same_content
+from replctl.remote.fan_out import fan_out
+from replctl.remote.local_files import read_optional_text
+from replctl.remote.ports import Fleet, NodeLink
+from replctl.remote.server_facts import read_server
+
+PROBE_MARGIN = 2.5
+"""Seconds on top of connect_timeout until a node's row says unreachable; status has to end within 3."""
+
+ENV_FILE_MODE = 0o600
+PASSFILE_SECONDS = 10.0
+
+_SQLSTATES = {
+    "28P01": ProblemKind.SQL_AUTH,
+    "28000": ProblemKind.SQL_AUTH,
+}
+_KINDS = {kind.value: kind for kind in ProblemKind}
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What a changing command wants to know beside the nodes themselves."""
+
+    login_at: NodeName | None = None
+    """Where a replication login is tried,"""
+    login_from: tuple[NodeName, ...] = ()
+    """from each of these nodes."""
+    size: bool = False
+    """The size of the primary's databases."""
+
+
+def observe(fleet: Fleet, inventory: Inventory, passwords: Passwords) -> ClusterFacts:
+    """Facts of every node of the inventory and of the env file. Raises nothing for a single node."""
+
+    def look(name: NodeName) -> NodeFacts:
+        return _observe_node(fleet[name], inventory.nodes[name], inventory, passwords)
+
+    answers = fan_out(tuple(inventory.nodes), look, deadline=_deadline(inventory))
+    nodes: dict[NodeName, NodeFacts] = {
+        name: Unreachable(name, ssh=problem_of(answer)) if isinstance(answer, ReplctlError) else answer
+        for name, answer in answers.items()
+    }
+    identifier = _identify(inventory, nodes.values())
+    return ClusterFacts(
+        nodes={name: _judge_identity(facts, identifier) for name, facts in nodes.items()},
+        system_identifier=identifier,
+        env=observe_env(inventory, passwords),
+    )
+
+
+def observe_env(inventory: Inventory, passwords: Passwords) -> EnvListing:
+    """Which nodes the env file lists, and whether it says of them what the inventory does. Raises InventoryError."""
+    path = inventory.app.env_file
+    text = read_optional_text(path)
+    if text is None:
+        return EnvListing()
+    listed = listed_nodes(text, inventory)
+    current = (
+        listed.primary is not None
+        and not listed.unknown
+        and stat.S_IMODE(path.stat().st_mode) == ENV_FILE_MODE
+        and not differences(text, managed_values(inventory, passwords, listed.primary, listed.replicas))
+    )
+    return EnvListing(listed.primary, listed.replicas, current)
+
+
+def inquire(
+    facts: ClusterFacts, inquiry: Inquiry, fleet: Fleet, inventory: Inventory, passwords: Passwords
+) -> ClusterFacts:
+    """The same facts, with what a changing command needs beyond them."""
+    return replace(
+        facts,
+        nodes=_with_passfiles(facts, fleet, inventory, passwords),
+        logins=_try_logins(fleet, inventory, inquiry),
+        cluster_bytes=_cluster_bytes(facts, fleet, inventory) if inquiry.size else None,
+    )
+
+
+def _deadline(inventory: Inventory) -> float:
+    return max(node.ssh.connect_timeout for node in inventory.nodes.values()) + PROBE_MARGIN
+
+
+def _with_passfiles(
+    facts: ClusterFacts, fleet: Fleet, inventory: Inventory, passwords: Passwords
+) -> dict[NodeName, NodeFacts]:
+    def look(name: NodeName) -> bool:
+        node = inventory.nodes[name]
+        text = passfile_text(inventory, node, passwords.replication)
+        command = same_content(passfile_path(node))
+        return fleet[name].runner.run(command, stdin=text, timeout=PASSFILE_SECONDS, check=False).status == 0
+
+    reached = [
+        name for name, seen in facts.nodes.items() if not isinstance(seen, Unreachable | NoInstance) and seen.host
+    ]
+    answers = fan_out(reached, look, deadline=_deadline(inventory))
+    nodes = dict(facts.nodes)
+    for name, answer in answers.items():
+        seen = nodes[name]
+        if not isinstance(seen, Unreachable) and seen.host is not None:
+            nodes[name] = replace(seen, host=replace(seen.host, passfile_current=answer is True))
+    return nodes
+
+
+def _cluster_bytes(facts: ClusterFacts, fleet: Fleet, inventory: Inventory) -> int | None:
+    if facts.primary is None:
+        return None
+    name = facts.primary.node
+    with closing(fleet[name].database(timeout=inventory.nodes[name].ssh.connect_timeout)) as database:
+        return database.fetch(statements.CLUSTER_BYTES)[0]["bytes"]
+
+
+def _try_logins(fleet: Fleet, inventory: Inventory, inquiry: Inquiry) -> tuple[Login, ...]:
+    if inquiry.login_at is None:
+        return ()
+    target = inventory.nodes[inquiry.login_at]
+
+    def login(source: NodeName) -> None:
+        timeout = inventory.nodes[source].ssh.connect_timeout
+        fleet[source].replication_login(target.host, target.postgres.port, timeout=timeout)
+
+    answers = fan_out(inquiry.login_from, login, deadline=_deadline(inventory))
+    return tuple(
+        Login(source, target.name, problem_of(answer) if isinstance(answer, ReplctlError) else None)
+        for source, answer in answers.items()
+    )
+
+
+def problem_of(error: ReplctlError) -> Problem:
+    """An error as a fact."""
+    kind = _KINDS.get(error.code, ProblemKind.PROBE)
+    if isinstance(error, SqlError):
+        kind = _SQLSTATES.get(error.sqlstate or "", ProblemKind.SQL)
+        if error.sqlstate == "57P03":
+            kind = ProblemKind.SQL_STARTING
+    return Problem(kind, error.message, error.hint)
+
+
+def _observe_node(link: NodeLink, node: Node, inventory: Inventory, passwords: Passwords) -> NodeFacts:
+    try:
+        host = _probe_host(link, node)
+    except ReplctlError as error:
+        return _without_ssh(link, node, inventory, passwords, problem_of(error))
+    if host.control is None:
+        return NoInstance(node.name, host)
+    if host.postmaster is None:
+        return Stopped(node.name, host, host.control)
+    try:
+        facts = read_server(link, node, inventory, passwords)
+    except ReplctlError as error:
+        return Silent(node.name, host, host.control, _while_running(problem_of(error), host))
+    return replace(facts, host=host)
+
+
+def _probe_host(link: NodeLink, node: Node) -> HostFacts:
+    result = link.runner.run(host_probe_command(node), timeout=node.ssh.connect_timeout, check=False)
+    try:
+        return parse_host_probe(result.text, node)
+    except (ValueError, KeyError, IndexError) as error:
+        raise ConnectionLostError(
+            f"{node.name}: the look at the host gave no usable answer: {error}",
+            hint=f"Run `ssh {node.ssh_host} true` by hand and see what stands in the way.",
+            node=node.name,
+            code=ProblemKind.PROBE,
+        ) from error
+
+
+def _without_ssh(link: NodeLink, node: Node, inventory: Inventory, passwords: Passwords, ssh: Problem) -> NodeFacts:
+    if node.postgres.connect is not SqlRoute.DIRECT:
+        return Unreachable(node.name, ssh)
+    try:
+        facts = read_server(link, node, inventory, passwords)
+    except ReplctlError as error:
+        return Unreachable(node.name, ssh, problem_of(error))
+    return replace(facts, ssh=ssh)
+
+
+def _while_running(problem: Problem, host: HostFacts) -> Problem:
+    """What the pid file says of a live postmaster explains why it does not answer yet."""
+    status = host.postmaster.status if host.postmaster else ""
+    if status == "starting":
+        return replace(problem, kind=ProblemKind.SQL_STARTING)
+    if status == "stopping":
+        return replace(problem, kind=ProblemKind.SQL_SHUTTING_DOWN)
+    return problem
+
+
+def _identity_of(facts: NodeFacts) -> SystemIdentifier | None:
+    match facts:
+        case Primary() | Replica():
+            return facts.server.system_identifier
+        case Stopped() | Silent():
+            return facts.control.system_identifier
+        case Foreign():
+            return facts.system_identifier
+        case Unreachable() | NoInstance():
+            return None
+
+
+def _identify(inventory: Inventory, nodes: Iterable[NodeFacts]) -> SystemIdentifier | None:
+    """The cluster's identity: pinned; else the running primaries', the running nodes', all nodes'.
+
+    None when what counts does not agree: then nobody can say which node is the foreign one.
+    """
+    if inventory.system_identifier is not None:
+        return inventory.system_identifier
+    found = tuple(nodes)
+    for kinds in ((Primary,), (Primary, Replica), (Primary, Replica, Stopped, Silent)):
+        seen = Counter(_identity_of(facts) for facts in found if isinstance(facts, kinds))
+        if len(seen) == 1:
+            return next(iter(seen))
+        if seen:
+            return None
+    return None
+
+
+def _judge_identity(facts: NodeFacts, identifier: SystemIdentifier | None) -> NodeFacts:
+    own = _identity_of(facts)
+    if identifier is None or own is None or own == identifier or isinstance(facts, Unreachable | NoInstance | Foreign):
+        return facts
+    return Foreign(facts.node, facts.host, own, running=not isinstance(facts, Stopped))

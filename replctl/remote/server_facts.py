@@ -1,0 +1,150 @@
+"""Reads a running server by SQL into facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+from replctl.model.facts import (
+    Primary,
+    Receiver,
+    Replica,
+    Role,
+    ServerFacts,
+    Setting,
+    Slot,
+    Walsender,
+)
+from replctl.model.inventory import Inventory, Node
+from replctl.model.secret import Passwords
+from replctl.model.values import Lsn, SystemIdentifier, Timeline
+from replctl.postgres import statements
+from replctl.postgres.conninfo import parse_upstream
+from replctl.postgres.scram import verifier_matches
+from replctl.remote.ports import Database, NodeLink, Row
+
+
+def read_server(link: NodeLink, node: Node, inventory: Inventory, passwords: Passwords) -> Primary | Replica:
+    """One session, every fact. Raises SqlError, ConnectionLostError, UnreachableError."""
+    with closing(link.database(timeout=node.ssh.connect_timeout)) as database:
+        return read_facts(database, node, inventory, passwords)
+
+
+def read_facts(database: Database, node: Node, inventory: Inventory, passwords: Passwords) -> Primary | Replica:
+    """The same over a session that is open already. Raises SqlError, ConnectionLostError."""
+    server = database.fetch(statements.SERVER)[0]
+    role = _one(database, statements.REPLICA if server["in_recovery"] else statements.PRIMARY)
+    settings = _settings(database)
+    facts = ServerFacts(
+        version_num=server["version_num"],
+        version=server["version"],
+        system_identifier=SystemIdentifier(server["system_identifier"]),
+        timeline=Timeline(role["timeline"]),
+        data_directory=server["data_directory"],
+        settings=settings,
+        slots=tuple(_slot(row) for row in database.fetch(statements.SLOTS)),
+        walsenders=tuple(_walsender(row) for row in role["walsenders"]),
+        roles=_roles(database, inventory, passwords),
+        databases={row["name"]: row["owner"] for row in database.fetch(statements.DATABASES)},
+        rewind_granted=_one(database, statements.REWIND_GRANTED, role=inventory.replication.user)["granted"],
+        hba_errors=tuple(f"line {row['line_number']}: {row['error']}" for row in database.fetch(statements.HBA_ERRORS)),
+        archive_backlog=server["archive_backlog"],
+        prepared_transactions=server["prepared_transactions"],
+        tablespaces=tuple(server["tablespaces"]),
+    )
+    if not server["in_recovery"]:
+        return Primary(node.name, None, facts, current=Lsn.parse(role["current"]))
+    return _replica(node, facts, role)
+
+
+def _replica(node: Node, server: ServerFacts, row: Row) -> Replica:
+    host, port = parse_upstream(server.setting("primary_conninfo"))
+    return Replica(
+        node.name,
+        None,
+        server,
+        received=_lsn(row["received"]),
+        replayed=_lsn(row["replayed"]),
+        receiver=_receiver(row["receiver"]),
+        paused=row["paused"],
+        upstream_host=host,
+        upstream_port=port,
+        last_replay_age_ms=_ms(row["last_replay_age_ms"]),
+    )
+
+
+def _one(database: Database, query: Any, **params: object) -> Row:
+    return database.fetch(query, params)[0]
+
+
+def _settings(database: Database) -> Mapping[str, Setting]:
+    rows = database.fetch(statements.SETTINGS, {"names": list(statements.OBSERVED_SETTINGS)})
+    return {
+        row["name"]: Setting(row["setting"], row["source"], row["sourcefile"], row["pending_restart"]) for row in rows
+    }
+
+
+def _roles(database: Database, inventory: Inventory, passwords: Passwords) -> tuple[Role, ...]:
+    secrets = {inventory.replication.user: passwords.replication, inventory.app.user: passwords.app}
+    return tuple(
+        Role(
+            name=row["name"],
+            can_login=row["can_login"],
+            superuser=row["superuser"],
+            replication=row["replication"],
+            password_matches=bool(row["verifier"]) and verifier_matches(row["verifier"], secrets[row["name"]]),
+        )
+        for row in database.fetch(statements.ROLES, {"names": list(secrets)})
+    )
+
+
+def _walsender(row: Row) -> Walsender:
+    return Walsender(
+        pid=row["pid"],
+        application_name=row["application_name"],
+        client_addr=row["client_addr"],
+        state=row["state"],
+        sent=_lsn(row["sent"]),
+        flushed=_lsn(row["flushed"]),
+        replayed=_lsn(row["replayed"]),
+        replay_lag_ms=_ms(row["replay_lag_ms"]),
+        reply_age_ms=_ms(row["reply_age_ms"]),
+        sync_state=row["sync_state"],
+        slot=row["slot"],
+    )
+
+
+def _slot(row: Row) -> Slot:
+    return Slot(
+        name=row["name"],
+        kind=row["kind"],
+        active=row["active"],
+        temporary=row["temporary"],
+        restart_lsn=_lsn(row["restart_lsn"]),
+        wal_status=row["wal_status"],
+        safe_wal_bytes=row["safe_wal_bytes"],
+        retained_bytes=None if row["retained_bytes"] is None else max(0, row["retained_bytes"]),
+        active_pid=row["active_pid"],
+    )
+
+
+def _receiver(row: Row | None) -> Receiver | None:
+    if row is None:
+        return None
+    return Receiver(
+        status=row["status"],
+        sender_host=row["sender_host"],
+        sender_port=row["sender_port"],
+        slot=row["slot"],
+        flushed=_lsn(row["flushed"]),
+        timeline=None if row["timeline"] is None else Timeline(row["timeline"]),
+    )
+
+
+def _lsn(text: str | None) -> Lsn | None:
+    return None if text is None else Lsn.parse(text)
+
+
+def _ms(value: float | None) -> float | None:
+    return None if value is None else max(0.0, float(value))
