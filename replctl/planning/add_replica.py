@@ -1,0 +1,179 @@
+"""Plans ``add-replica``: clone what is absent, start what is stopped, leave what streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from replctl.model.actions import (
+    AwaitStreaming,
+    BaseBackup,
+    CheckLogin,
+    ConfigureStandby,
+    CreateSlot,
+    DropSlot,
+    InstallStaging,
+    Place,
+    RemovePassfile,
+    RemoveStaging,
+    RepointStandby,
+    StartPostgres,
+    WriteConfig,
+    WritePassfile,
+)
+from replctl.model.facts import Primary, ProblemKind, Replica
+from replctl.model.plan import Plan, Refused, Stage, Step
+from replctl.model.values import NodeName
+from replctl.planning.clone_checks import WALSENDERS_PER_CLONE, check_nodes, clones_among, free_walsenders
+from replctl.planning.situation import (
+    Situation,
+    needs_host,
+    needs_primary,
+    publish,
+    refresh_hba,
+    sequence,
+    side_by_side,
+    step,
+    unreachable_notes,
+    write_passfile,
+)
+from replctl.planning.topology import proven_replicas, slot_on, streams_from_primary, upstream_of
+
+COMMAND = "add-replica"
+
+
+def plan_add_replica(situation: Situation, names: Sequence[NodeName], source: NodeName | None = None) -> Plan | Refused:
+    """What ends with every named node streaming and listed. ``source`` is a replica to copy from."""
+    refusals = needs_primary(situation, COMMAND)
+    primary = situation.facts.primary
+    if refusals or primary is None:
+        unreachable = [refusal for name in names for refusal in needs_host(situation.facts.nodes[name])]
+        return situation.refuse(COMMAND, dict.fromkeys([*refusals, *unreachable]))
+    refusals = check_nodes(situation, primary, names, source)
+    return situation.refuse(COMMAND, refusals) if refusals else _plan(situation, primary, names, source)
+
+
+def _plan(situation: Situation, primary: Primary, names: Sequence[NodeName], source: NodeName | None) -> Plan:
+    clones = clones_among(situation, names)
+    others = [name for name in names if name not in clones]
+    at_once = max(1, free_walsenders(primary) // WALSENDERS_PER_CLONE)
+    stages = [
+        sequence(*refresh_hba(situation, primary.node)),
+        Stage(tuple(refresh_hba(situation, replica.node) for replica in situation.facts.replicas)),
+        side_by_side(_join(situation, primary, name) for name in others),
+        *(
+            side_by_side(_clone(situation, primary, name, source) for name in some)
+            for some in _batches(clones, at_once)
+        ),
+    ]
+    listed = {*proven_replicas(situation.inventory, situation.facts), *names}
+    return situation.plan(
+        COMMAND,
+        [*stages, sequence(publish(situation, primary.node, listed))],
+        notes=[*unreachable_notes(situation, [*names, primary.node]), *_untested_logins(situation)],
+    )
+
+
+def _untested_logins(situation: Situation) -> list[str]:
+    return [
+        f"{login.source}: the login at {login.target} could not be tried beforehand: {login.problem.message}"
+        for login in situation.facts.logins
+        if login.problem is not None and login.problem.kind is ProblemKind.FORWARDING
+    ]
+
+
+def _clone(situation: Situation, primary: Primary, name: NodeName, source: NodeName | None) -> tuple[Step, ...]:
+    node = situation.node(name)
+    files = situation.rendered(name, primary.server.major)
+    of = source or primary.node
+    from_primary = of == primary.node
+    return (
+        step(
+            "login",
+            name,
+            CheckLogin(primary.node),
+            f"{name} must be able to log in at {primary.node} before anything is made",
+        ),
+        _slot(primary, name, node.slot),
+        step(
+            "passfile",
+            name,
+            WritePassfile(),
+            "pg_basebackup and the standby read the replication password there",
+            undo=RemovePassfile(),
+        ),
+        step(
+            "clone",
+            name,
+            BaseBackup(of, node.slot if from_primary else None),
+            f"copies {of} beside its place, where nothing can start it",
+            undo=RemoveStaging(),
+        ),
+        step("config", name, WriteConfig(Place.STAGING, files), "the copy brought the source's configuration"),
+        step(
+            "standby",
+            name,
+            ConfigureStandby(Place.STAGING, primary.node, node.slot),
+            f"it has to stream from {primary.node}, and never to start as a primary",
+        ),
+        Step(
+            f"install:{name}",
+            name,
+            InstallStaging(),
+            "the finished copy is renamed into place",
+            point_of_no_return=True,
+        ),
+        step("start", name, StartPostgres(), "it replays what it copied and connects"),
+        step("streaming", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
+    )
+
+
+def _slot(primary: Primary, name: NodeName, slot: str) -> Step:
+    return Step(
+        f"slot:{name}",
+        primary.node,
+        CreateSlot(slot),
+        f"{primary.node} keeps the WAL that {name} needs from now on",
+        undo=DropSlot(slot),
+    )
+
+
+def _join(situation: Situation, primary: Primary, name: NodeName) -> tuple[Step, ...]:
+    """A node that has its data: started if it is stopped, pointed to the primary if it follows another."""
+    node, facts = situation.node(name), situation.facts.nodes[name]
+    if isinstance(facts, Replica):
+        return _join_running(situation, primary, facts)
+    passfile = write_passfile(situation, name)
+    return (
+        *(() if slot_on(primary.server, node.slot) else (_slot(primary, name, node.slot),)),
+        *((passfile,) if passfile else ()),
+        step(
+            "standby",
+            name,
+            ConfigureStandby(Place.LIVE, primary.node, node.slot),
+            f"it has to stream from {primary.node}",
+        ),
+        step("start", name, StartPostgres(), f"{name} is a stopped replica of this cluster"),
+        step("streaming", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
+    )
+
+
+def _join_running(situation: Situation, primary: Primary, facts: Replica) -> tuple[Step, ...]:
+    if streams_from_primary(situation.inventory, situation.facts, facts):
+        return ()
+    node = situation.node(facts.node)
+    upstream = upstream_of(situation.inventory, situation.facts, facts)
+    steps: list[Step] = []
+    if slot_on(primary.server, node.slot) is None:
+        steps.append(_slot(primary, facts.node, node.slot))
+    if upstream is None or upstream.node != primary.node or facts.server.setting("primary_slot_name") != node.slot:
+        steps.append(
+            step(
+                "repoint", facts.node, RepointStandby(primary.node, node.slot), f"it has to stream from {primary.node}"
+            )
+        )
+    steps.append(step("streaming", facts.node, AwaitStreaming(primary.node), "done means streaming and caught up"))
+    return tuple(steps)
+
+
+def _batches(names: Sequence[NodeName], size: int) -> list[Sequence[NodeName]]:
+    return [names[start : start + size] for start in range(0, len(names), size)]

@@ -1,0 +1,238 @@
+"""Whether ``add-replica`` may go on: every reason why not, for every named node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from replctl.model.facts import Foreign, NoInstance, Primary, ProblemKind, Replica, Silent, Stopped, Unreachable
+from replctl.model.plan import Refusal
+from replctl.model.values import NodeName
+from replctl.planning.clone_target import check_target
+from replctl.planning.situation import HBA, Situation, needs_host, refuse_silent, refuse_unreachable
+from replctl.planning.topology import slot_on, streams_from_primary
+
+WALSENDERS_PER_CLONE = 2
+"""One sends the files, the other the WAL that is written meanwhile."""
+DISK_MARGIN = 1.1
+"""A clone needs the databases' size, and room for the WAL that arrives before it is replayed."""
+
+
+def check_nodes(
+    situation: Situation, primary: Primary, names: Sequence[NodeName], source: NodeName | None
+) -> list[Refusal]:
+    """Every reason why these nodes cannot become replicas of this primary."""
+    clones = clones_among(situation, names)
+    return [
+        *(refusal for name in names for refusal in _check_node(situation, primary, name)),
+        *_check_source(situation, source),
+        *_check_budget(situation, primary, clones),
+    ]
+
+
+def clones_among(situation: Situation, names: Sequence[NodeName]) -> list[NodeName]:
+    """The nodes that have to be copied from scratch."""
+    return [name for name in names if isinstance(situation.facts.nodes[name], NoInstance)]
+
+
+def free_walsenders(primary: Primary) -> int:
+    """Walsenders that the primary has left."""
+    return int(primary.server.setting("max_wal_senders") or 0) - len(primary.server.walsenders)
+
+
+def _check_node(situation: Situation, primary: Primary, name: NodeName) -> list[Refusal]:
+    facts = situation.facts.nodes[name]
+    match facts:
+        case Unreachable():
+            return [refuse_unreachable(name, facts.ssh)]
+        case Primary():
+            return [_refusal("is-primary", name, f"{name} is the primary", "Name another node.")]
+        case Foreign():
+            return [
+                _refusal(
+                    "foreign",
+                    name,
+                    f"{name}: data_dir holds another cluster (system identifier {facts.system_identifier})",
+                    "Move it away by hand, or choose another postgres.data_dir.",
+                )
+            ]
+        case Silent():
+            return [refuse_silent(name, facts.sql)]
+        case Replica():
+            return [*needs_host(facts), *_check_same_line(primary, name, facts.server.timeline)]
+        case Stopped():
+            return [*_check_stopped(name, facts), *_check_same_line(primary, name, facts.control.timeline)]
+        case NoInstance():
+            return _check_clone(situation, primary, facts)
+        case _:
+            assert_never(facts)
+
+
+def _refusal(code: str, node: NodeName | None, message: str, hint: str) -> Refusal:
+    return Refusal(code, node, message, hint)
+
+
+def _check_same_line(primary: Primary, name: NodeName, timeline: int) -> list[Refusal]:
+    if timeline <= primary.server.timeline:
+        return []
+    return [
+        _refusal(
+            "later-timeline",
+            name,
+            f"{name} is on timeline {timeline}, past the primary's {primary.server.timeline}: it went its own way",
+            "Move its data directory away by hand and clone it again.",
+        )
+    ]
+
+
+def _check_stopped(name: NodeName, facts: Stopped) -> list[Refusal]:
+    if facts.host.standby_signal:
+        return []
+    return [
+        _refusal(
+            "was-primary",
+            name,
+            f"{name} is a stopped primary, not a replica",
+            "It may hold writes that the primary lacks. Move its data directory away by hand and clone it again, or "
+            "wait for a version with `rejoin`.",
+        )
+    ]
+
+
+def _check_clone(situation: Situation, primary: Primary, facts: NoInstance) -> list[Refusal]:
+    name, host = facts.node, facts.host
+    return [
+        *check_target(situation, situation.node(name), host),
+        *_check_major(primary, name, host.major),
+        *_check_slot_holder(situation, primary, name),
+        *_check_disk(situation, name, host.directory.free_bytes),
+        *_check_login(situation, primary, name),
+        *_check_ordered_settings(situation, primary, name),
+    ]
+
+
+def _check_major(primary: Primary, name: NodeName, major: int | None) -> list[Refusal]:
+    if major is None or major == primary.server.major:
+        return []
+    return [
+        _refusal(
+            "version",
+            name,
+            f"{name} has PostgreSQL {major}, the primary {primary.node} runs {primary.server.major}",
+            f"Install PostgreSQL {primary.server.major} on {name}, or set its postgres.bin_dir: streaming replication "
+            "needs the same major version.",
+        )
+    ]
+
+
+def _check_slot_holder(situation: Situation, primary: Primary, name: NodeName) -> list[Refusal]:
+    slot = slot_on(primary.server, situation.node(name).slot)
+    if slot is None or not slot.active:
+        return []
+    holder = next((w for w in primary.server.walsenders if w.slot == slot.name), None)
+    who = f"{holder.application_name} at {holder.client_addr}" if holder else f"pid {slot.active_pid}"
+    return [
+        _refusal(
+            "slot-in-use",
+            name,
+            f"slot {slot.name} on {primary.node} is in use by {who}, though {name} has no data directory",
+            "Stop that standby, or give this node another name.",
+        )
+    ]
+
+
+def _check_disk(situation: Situation, name: NodeName, free: int | None) -> list[Refusal]:
+    size = situation.facts.cluster_bytes
+    if size is None or free is None or free >= size * DISK_MARGIN:
+        return []
+    return [
+        _refusal(
+            "disk-space",
+            name,
+            f"{name}: {free // 2**20} MiB free beside data_dir, and the primary's databases have {size // 2**20} MiB",
+            "Make room, or choose a postgres.data_dir on a larger disk.",
+        )
+    ]
+
+
+def _check_login(situation: Situation, primary: Primary, name: NodeName) -> list[Refusal]:
+    """A login refused only because pg_hba.conf does not know the node yet is mended by the plan itself."""
+    problem = next(
+        (login.problem for login in situation.facts.logins if (login.source, login.target) == (name, primary.node)),
+        None,
+    )
+    if problem is None or problem.kind is ProblemKind.FORWARDING or _hba_changes(situation, primary.node):
+        return []
+    return [
+        _refusal("replication-login", name, f"{name} cannot log in at {primary.node}: {problem.message}", problem.hint)
+    ]
+
+
+def _hba_changes(situation: Situation, name: NodeName) -> bool:
+    host = situation.host_of(name)
+    return host is not None and host.major is not None and bool(situation.changed_config(name, host.major, only=(HBA,)))
+
+
+def _check_ordered_settings(situation: Situation, primary: Primary, name: NodeName) -> list[Refusal]:
+    """A hot standby with less than the primary's value pauses its replay (PostgreSQL docs, 27.4.3)."""
+    own = situation.node(name).postgres.parameters
+    names = ("max_connections", "max_worker_processes", "max_prepared_transactions", "max_locks_per_transaction")
+    return [
+        _refusal(
+            "ordered-setting",
+            name,
+            f"{name}: {setting} would be {own[setting]}, below the primary's {primary.server.setting(setting)}",
+            f"Raise it under nodes.{name}.postgres.parameters, or set it once for all nodes.",
+        )
+        for setting in names
+        if own.get(setting, "").isdigit()
+        and primary.server.setting(setting).isdigit()
+        and int(own[setting]) < int(primary.server.setting(setting))
+    ]
+
+
+def _check_source(situation: Situation, source: NodeName | None) -> list[Refusal]:
+    if source is None:
+        return []
+    facts = situation.facts.nodes[source]
+    if isinstance(facts, Primary):
+        return []
+    if isinstance(facts, Replica) and streams_from_primary(situation.inventory, situation.facts, facts):
+        return needs_host(facts)
+    return [
+        _refusal(
+            "source",
+            source,
+            f"{source} does not stream from the primary, and cannot be copied from",
+            "Name another --from node.",
+        )
+    ]
+
+
+def _check_budget(situation: Situation, primary: Primary, clones: Sequence[NodeName]) -> list[Refusal]:
+    """Room for the copy, and for every node of the inventory afterwards."""
+    if not clones:
+        return []
+    server, nodes = primary.server, len(situation.inventory.nodes)
+    refusals: list[Refusal] = []
+    if free_walsenders(primary) < WALSENDERS_PER_CLONE:
+        refusals.append(_budget(primary, "max_wal_senders", f"{len(server.walsenders)} are in use and a copy needs 2"))
+    wanted = {situation.node(name).slot for name in clones}
+    missing = [name for name in wanted if slot_on(server, name) is None]
+    if len(server.slots) + len(missing) > int(server.setting("max_replication_slots") or 0):
+        refusals.append(
+            _budget(primary, "max_replication_slots", f"{len(server.slots)} are in use, {len(missing)} more needed")
+        )
+    if int(server.setting("max_wal_senders") or 0) < nodes - 1 + WALSENDERS_PER_CLONE:
+        refusals.append(_budget(primary, "max_wal_senders", f"the inventory has {nodes} nodes"))
+    return refusals
+
+
+def _budget(primary: Primary, setting: str, reason: str) -> Refusal:
+    return _refusal(
+        "budget",
+        primary.node,
+        f"{primary.node}: {setting} is {primary.server.setting(setting)}, and {reason}",
+        f"`replctl init-primary {primary.node}` writes the value that the inventory needs; then restart its replicas, "
+        f"and {primary.node} last. More can be set under postgres.parameters.{setting}.",
+    )

@@ -1,0 +1,132 @@
+"""Whether a data directory may be made on a host: for a new cluster and for a clone alike."""
+
+from __future__ import annotations
+
+from replctl.model.facts import DirectoryState, HostFacts
+from replctl.model.inventory import Node
+from replctl.model.plan import Refusal
+from replctl.planning.situation import Situation
+
+SUPPORTED = range(15, 19)
+
+
+def check_target(situation: Situation, node: Node, host: HostFacts) -> list[Refusal]:
+    """Every reason why this host cannot take a new data directory at its configured path."""
+    return [
+        *_check_directory(node, host),
+        *_check_staging(situation, node, host),
+        *_check_version(node, host),
+        *_check_port(node, host),
+    ]
+
+
+def _check_directory(node: Node, host: HostFacts) -> list[Refusal]:
+    path, directory = node.postgres.data_dir, host.directory
+    if directory.is_mount_point or directory.is_symlink:
+        kind = "a mount point" if directory.is_mount_point else "a symbolic link"
+        return [
+            Refusal(
+                "data-dir",
+                node.name,
+                f"{node.name}: data_dir {path} is {kind}, which cannot be renamed into place",
+                f"Use a directory below it, such as {path}/data, as postgres.data_dir.",
+            )
+        ]
+    if directory.state not in (DirectoryState.ABSENT, DirectoryState.EMPTY):
+        names = ", ".join(directory.content) or "files"
+        return [
+            Refusal(
+                "data-dir-not-empty",
+                node.name,
+                f"{node.name}: data_dir {path} is not empty and holds no PostgreSQL cluster ({names})",
+                "Move what stands there away, or choose another postgres.data_dir.",
+            )
+        ]
+    if not directory.can_create:
+        return [
+            Refusal(
+                "data-dir-parent",
+                node.name,
+                f"{node.name}: {node.postgres.os_user} may not create files beside {path}",
+                f"Make the parent directory writable: `install -d -o {node.postgres.os_user} "
+                f"{path.rpartition('/')[0] or '/'}` as root, or choose another postgres.data_dir.",
+            )
+        ]
+    return []
+
+
+def _check_staging(situation: Situation, node: Node, host: HostFacts) -> list[Refusal]:
+    staging = host.staging
+    if staging is None:
+        return []
+    identifier = situation.facts.system_identifier
+    foreign = staging.system_identifier is not None and identifier not in (None, staging.system_identifier)
+    if staging.run is not None and not foreign:
+        return []
+    return [
+        Refusal(
+            "staging-foreign",
+            node.name,
+            f"{node.name}: {node.postgres.data_dir}.replctl-new is in the way and was not made for this cluster",
+            "Look at it and move it away by hand; replctl deletes only what it made itself.",
+        )
+    ]
+
+
+def _check_version(node: Node, host: HostFacts) -> list[Refusal]:
+    wanted = node.postgres.version
+    if host.bin_dir is None or host.major is None:
+        where = node.postgres.bin_dir or "the usual places"
+        return [
+            Refusal(
+                "bin-dir",
+                node.name,
+                f"{node.name}: no PostgreSQL server programs in {where}",
+                "Install PostgreSQL on the node, or set postgres.bin_dir to the directory that holds `postgres` and "
+                "`pg_ctl`" + (f" (seen on the host: {', '.join(host.other_majors)})." if host.other_majors else "."),
+            )
+        ]
+    if wanted is not None and host.major != wanted:
+        return [
+            Refusal(
+                "version",
+                node.name,
+                f"{node.name}: {host.bin_dir} is PostgreSQL {host.major}, the inventory says {wanted}",
+                "Mend postgres.version or postgres.bin_dir.",
+            )
+        ]
+    if host.major not in SUPPORTED:
+        return [
+            Refusal(
+                "version",
+                node.name,
+                f"{node.name}: PostgreSQL {host.major} in {host.bin_dir} is not supported",
+                f"Use PostgreSQL {SUPPORTED.start} to {SUPPORTED[-1]}.",
+            )
+        ]
+    if wanted is None and node.postgres.bin_dir is None and host.other_majors:
+        return [
+            Refusal(
+                "version-ambiguous",
+                node.name,
+                f"{node.name}: several PostgreSQL versions are installed: "
+                f"{', '.join((host.bin_dir, *host.other_majors))}",
+                "Say which one with postgres.version.",
+            )
+        ]
+    return []
+
+
+def _check_port(node: Node, host: HostFacts) -> list[Refusal]:
+    port = node.postgres.port
+    if not host.port_in_use:
+        return []
+    theirs = next((row.split() for row in host.debian_clusters if row.split()[2:] == [str(port)]), None)
+    if theirs:
+        hint = (
+            f"If the distribution's own cluster {theirs[0]}/{theirs[1]} is empty, remove it: "
+            f"`pg_dropcluster --stop {theirs[0]} {theirs[1]}`; else choose another postgres.port."
+        )
+    else:
+        hint = "Stop what listens there, or choose another postgres.port."
+    return [Refusal("port-in-use", node.name, f"{node.name}: something already listens on port {port}", hint)]

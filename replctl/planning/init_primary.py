@@ -1,0 +1,302 @@
+"""Plans ``init-primary``: from nothing to a primary, from a stopped primary to a running one, or what differs."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from replctl.model.actions import (
+    CreateDatabase,
+    CreateRole,
+    GrantRewind,
+    InitCluster,
+    InstallStaging,
+    Place,
+    RemovePassfile,
+    RemoveStaging,
+    RoleKind,
+    StartPostgres,
+    WriteConfig,
+    WritePassfile,
+)
+from replctl.model.facts import (
+    Foreign,
+    HostFacts,
+    NoInstance,
+    Primary,
+    Replica,
+    Role,
+    ServerFacts,
+    Silent,
+    Stopped,
+    Unreachable,
+)
+from replctl.model.plan import Plan, Refusal, Refused, Step
+from replctl.model.values import NodeName
+from replctl.planning.clone_target import check_target
+from replctl.planning.situation import (
+    Situation,
+    later_timeline,
+    needs_host,
+    publish,
+    refuse_silent,
+    refuse_unreachable,
+    sequence,
+    step,
+    unreachable_notes,
+    write_config,
+    write_passfile,
+)
+from replctl.planning.topology import proven_replicas
+from replctl.postgres.ownership import is_rendered_by_us
+
+COMMAND = "init-primary"
+
+
+def plan_init_primary(situation: Situation, name: NodeName) -> Plan | Refused:
+    """What makes NODE the primary that the inventory describes; a plan without steps when it is that already."""
+    facts = situation.facts.nodes[name]
+    others = _other_primaries(situation, name)
+    if others:
+        return situation.refuse(COMMAND, others)
+    match facts:
+        case Unreachable():
+            return situation.refuse(COMMAND, [refuse_unreachable(name, facts.ssh)])
+        case Silent():
+            return situation.refuse(COMMAND, [refuse_silent(name, facts.sql)])
+        case Foreign() | Replica():
+            return situation.refuse(COMMAND, [_occupied(facts)])
+        case Primary():
+            return _maintain(situation, facts)
+        case Stopped():
+            return _start_again(situation, facts)
+        case NoInstance():
+            return _create(situation, facts)
+        case _:
+            assert_never(facts)
+
+
+def _other_primaries(situation: Situation, name: NodeName) -> list[Refusal]:
+    return [
+        Refusal(
+            "other-primary",
+            other.node,
+            f"{other.node} runs as the primary of this cluster",
+            f"`replctl promote {name}` moves the role; `replctl add-replica {name}` makes a replica of it.",
+        )
+        for other in situation.facts.primaries
+        if other.node != name
+    ]
+
+
+def _occupied(facts: Foreign | Replica) -> Refusal:
+    if isinstance(facts, Foreign):
+        return Refusal(
+            "foreign",
+            facts.node,
+            f"{facts.node}: the data directory belongs to another cluster (system identifier "
+            f"{facts.system_identifier})",
+            "Choose another postgres.data_dir, or mend system_identifier in the inventory if that is the one.",
+        )
+    return Refusal(
+        "is-replica",
+        facts.node,
+        f"{facts.node} runs as a replica",
+        f"`replctl promote {facts.node}` makes it the primary.",
+    )
+
+
+def _create(situation: Situation, facts: NoInstance) -> Plan | Refused:
+    name = facts.node
+    node = situation.node(name)
+    refusals = [*check_target(situation, node, facts.host), *_existing_clusters(situation, name)]
+    if refusals or facts.host.major is None:
+        return situation.refuse(COMMAND, refusals)
+    files = situation.rendered(name, facts.host.major)
+    stage = sequence(
+        step(
+            "initdb",
+            name,
+            InitCluster(node.postgres.locale),
+            "a new cluster with checksums is made beside its place, where nothing can start it",
+            undo=RemoveStaging(),
+        ),
+        step("config", name, WriteConfig(Place.STAGING, files), "postgresql.conf and pg_hba.conf from the templates"),
+        step(
+            "passfile",
+            name,
+            WritePassfile(),
+            "the node can follow its peers one day with the password in there",
+            undo=RemovePassfile(),
+        ),
+        _install(name),
+        step("start", name, StartPostgres(), "roles and the database are made over SQL"),
+        *_roles(situation, name),
+        publish(situation, name, ()),
+    )
+    return situation.plan(COMMAND, [stage], notes=unreachable_notes(situation, [name]))
+
+
+def _install(name: NodeName) -> Step:
+    return Step(
+        f"install:{name}",
+        name,
+        InstallStaging(),
+        "the finished directory is renamed into place",
+        point_of_no_return=True,
+    )
+
+
+def _existing_clusters(situation: Situation, name: NodeName) -> list[Refusal]:
+    """A second cluster beside an existing one would never replicate from it."""
+    return [
+        Refusal(
+            "cluster-exists",
+            other,
+            f"{other} already holds a PostgreSQL cluster",
+            f"`replctl init-primary {other}` starts it if it was the primary; a new cluster on {name} would be "
+            "another one.",
+        )
+        for other, facts in situation.facts.nodes.items()
+        if other != name and isinstance(facts, Replica | Stopped | Silent | Foreign)
+    ]
+
+
+def _start_again(situation: Situation, facts: Stopped) -> Plan | Refused:
+    name = facts.node
+    refusals = [*_no_stopped_replica(facts), *_ours(facts.host, name), *_nobody_went_on(situation, facts)]
+    if refusals:
+        return situation.refuse(COMMAND, refusals)
+    stage = sequence(
+        step("start", name, StartPostgres(), "the primary was stopped, and no other node has gone on without it"),
+        *_roles(situation, name),
+        publish(situation, name, proven_replicas(situation.inventory, situation.facts)),
+    )
+    return situation.plan(COMMAND, [stage])
+
+
+def _no_stopped_replica(facts: Stopped) -> list[Refusal]:
+    if not facts.host.standby_signal:
+        return []
+    return [
+        Refusal(
+            "is-replica",
+            facts.node,
+            f"{facts.node} is a stopped replica",
+            f"`replctl add-replica {facts.node}` starts it; `replctl promote NODE` finishes an interrupted switchover.",
+        )
+    ]
+
+
+def _nobody_went_on(situation: Situation, facts: Stopped) -> list[Refusal]:
+    """Started beside a node that was promoted meanwhile it would be a second primary."""
+    refusals: list[Refusal] = []
+    for other, seen in situation.facts.nodes.items():
+        if other != facts.node and isinstance(seen, Unreachable):
+            refusals.append(
+                Refusal(
+                    "others-unreachable",
+                    other,
+                    f"{other} cannot be reached, and may have become the primary since {facts.node} stopped: "
+                    f"{seen.ssh.message}",
+                    f"Bring {other} back, or mend the way to it, and run this again.",
+                )
+            )
+    refusals.extend(
+        Refusal(
+            "later-timeline",
+            other,
+            f"{other} is on a later timeline than {facts.node} (timeline {facts.control.timeline}): it went on "
+            "without it",
+            f"`replctl status` shows who is ahead; {facts.node} has to follow, not to lead.",
+        )
+        for other in later_timeline(situation, facts.control.timeline, facts.node)
+    )
+    return refusals
+
+
+def _ours(host: HostFacts, name: NodeName) -> list[Refusal]:
+    if is_rendered_by_us(host.files):
+        return []
+    return [
+        Refusal(
+            "adopt",
+            name,
+            f"{name}: a PostgreSQL cluster that replctl did not make stands in data_dir",
+            "Taking over an existing cluster (--adopt) is not supported by this version; choose another "
+            "postgres.data_dir. An empty one of the distribution's is removed by `pg_dropcluster --stop VERSION NAME`.",
+        )
+    ]
+
+
+def _maintain(situation: Situation, primary: Primary) -> Plan | Refused:
+    name = primary.node
+    refusals = needs_host(primary)
+    if primary.host is not None:
+        refusals += _ours(primary.host, name)
+    if refusals or primary.host is None:
+        return situation.refuse(COMMAND, refusals)
+    changed = situation.changed_config(name, primary.server.major)
+    stage = sequence(
+        *write_config(name, primary.host, changed),
+        write_passfile(situation, name),
+        *_missing_roles(situation, name, primary.server),
+        publish(situation, name, proven_replicas(situation.inventory, situation.facts)),
+    )
+    return situation.plan(COMMAND, [stage], notes=[*unreachable_notes(situation, [name]), *_pending(primary.server)])
+
+
+def _pending(server: ServerFacts) -> list[str]:
+    waiting = sorted(name for name, setting in server.settings.items() if setting.pending_restart)
+    return [f"a restart is needed before these settings take effect: {', '.join(waiting)}"] if waiting else []
+
+
+def _roles(situation: Situation, name: NodeName) -> tuple[Step, ...]:
+    inventory = situation.inventory
+    return (
+        _role(name, RoleKind.REPLICATION, inventory.replication.user),
+        _role(name, RoleKind.APP, inventory.app.user),
+        _database(situation, name),
+        _grant(situation, name),
+    )
+
+
+def _missing_roles(situation: Situation, name: NodeName, server: ServerFacts) -> tuple[Step, ...]:
+    inventory = situation.inventory
+    steps: list[Step] = []
+    if not _role_fits(server, inventory.replication.user, replication=True):
+        steps.append(_role(name, RoleKind.REPLICATION, inventory.replication.user))
+    if not _role_fits(server, inventory.app.user, replication=False):
+        steps.append(_role(name, RoleKind.APP, inventory.app.user))
+    if server.databases.get(inventory.app.database) != inventory.app.user:
+        steps.append(_database(situation, name))
+    if not server.rewind_granted:
+        steps.append(_grant(situation, name))
+    return tuple(steps)
+
+
+def _role_fits(server: ServerFacts, name: str, *, replication: bool) -> bool:
+    found: Role | None = next((role for role in server.roles if role.name == name), None)
+    return (
+        found is not None
+        and found.can_login
+        and (found.replication or not replication)
+        and found.password_matches is True
+    )
+
+
+def _role(name: NodeName, kind: RoleKind, role: str) -> Step:
+    whys = {
+        RoleKind.REPLICATION: f"replicas log in as {role}",
+        RoleKind.APP: f"the application logs in as {role}",
+    }
+    return step(f"role-{kind.value}", name, CreateRole(kind), whys[kind])
+
+
+def _database(situation: Situation, name: NodeName) -> Step:
+    app = situation.inventory.app
+    return step("database", name, CreateDatabase(), f"{app.database} belongs to {app.user}")
+
+
+def _grant(situation: Situation, name: NodeName) -> Step:
+    user = situation.inventory.replication.user
+    return step("grant-rewind", name, GrantRewind(), f"{user} can serve pg_rewind when a node has to rejoin")

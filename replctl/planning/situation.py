@@ -1,0 +1,199 @@
+"""What every planner starts from, and the refusals that several of them share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from replctl.model.actions import Action, ConfigFile, Place, PublishEnv, ReloadConfig, WriteConfig, WritePassfile
+from replctl.model.errors import ExitCode
+from replctl.model.facts import ClusterFacts, HostFacts, NodeFacts, Primary, Problem, Replica, Unreachable
+from replctl.model.inventory import Inventory, Node
+from replctl.model.plan import OnFailure, Plan, Refusal, Refused, Stage, Step
+from replctl.model.values import NodeName
+from replctl.postgres.render import Templates, render_config
+from replctl.postgres.settings import socket_dir
+
+HBA = "pg_hba.conf"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Inventory, facts and templates: all that a planner looks at beside the intent."""
+
+    inventory: Inventory
+    facts: ClusterFacts
+    templates: Templates
+
+    def node(self, name: NodeName) -> Node:
+        return self.inventory.nodes[name]
+
+    def host_of(self, name: NodeName) -> HostFacts | None:
+        """What SSH said of a node; None when it did not answer."""
+        facts = self.facts.nodes[name]
+        return None if isinstance(facts, Unreachable) else facts.host
+
+    def rendered(self, name: NodeName, major: int) -> tuple[ConfigFile, ...]:
+        """The node's configuration files as the inventory has them now."""
+        host = self.host_of(name)
+        node = self.node(name)
+        directory = socket_dir(node, can_link=host is not None and host.can_link_socket_dir)
+        return render_config(self.inventory, node, self.templates, major=major, socket_dir=directory)
+
+    def changed_config(self, name: NodeName, major: int, only: Iterable[str] = ()) -> tuple[ConfigFile, ...]:
+        """The rendered files that differ from what stands in the node's data directory."""
+        host = self.host_of(name)
+        wanted = tuple(only)
+        return tuple(
+            file
+            for file in self.rendered(name, major)
+            if (not wanted or file.name in wanted) and (host is None or host.files.get(file.name) != file.text)
+        )
+
+    def plan(
+        self, command: str, stages: Sequence[Stage], *, notes: Iterable[str] = (), unfinished: Iterable[str] = ()
+    ) -> Plan:
+        """A plan of the stages that hold at least one step, with ids made unique."""
+        seen: Counter[str] = Counter()
+
+        def named(one: Step) -> Step:
+            seen[one.id] += 1
+            return one if seen[one.id] == 1 else replace(one, id=f"{one.id}-{seen[one.id]}")
+
+        kept = [tuple(tuple(named(s) for s in lane) for lane in stage.lanes if lane) for stage in stages]
+        stages = tuple(Stage(lanes, old.on_failure) for lanes, old in zip(kept, stages, strict=True) if lanes)
+        return Plan(command, self.inventory.cluster, stages, tuple(notes), tuple(unfinished))
+
+    def refuse(self, command: str, refusals: Iterable[Refusal]) -> Refused:
+        return Refused(command, self.inventory.cluster, tuple(refusals))
+
+
+def step(kind: str, node: NodeName | None, action: Action, why: str, undo: Action | None = None) -> Step:
+    """A step whose id names the kind of change and the node."""
+    return Step(f"{kind}:{node}" if node else kind, node, action, why, undo)
+
+
+def sequence(*steps: Step | None) -> Stage:
+    """One lane of the steps that are needed; a failure ends the plan."""
+    return Stage((tuple(s for s in steps if s is not None),))
+
+
+def side_by_side(lanes: Iterable[tuple[Step, ...]]) -> Stage:
+    """Independent lanes, one node each: one that fails does not stop the others."""
+    return Stage(tuple(lanes), OnFailure.GO_ON)
+
+
+def refuse_unreachable(node: NodeName, problem: Problem) -> Refusal:
+    """A node that the command needs did not answer."""
+    return Refusal(problem.kind.value, node, problem.message, problem.hint, ExitCode.UNREACHABLE)
+
+
+def refuse_silent(node: NodeName, problem: Problem) -> Refusal:
+    """PostgreSQL runs and does not let us in. A wrong password is the inventory's; nothing was changed."""
+    return Refusal(problem.kind.value, node, problem.message, problem.hint)
+
+
+def needs_host(facts: NodeFacts) -> list[Refusal]:
+    """SSH has to answer for any change on a node."""
+    if isinstance(facts, Unreachable | Primary | Replica) and facts.ssh is not None:
+        return [refuse_unreachable(facts.node, facts.ssh)]
+    return []
+
+
+def needs_primary(situation: Situation, command: str) -> list[Refusal]:
+    """Exactly one reachable node has to run as the primary."""
+    facts = situation.facts
+    if facts.primary is not None:
+        return needs_host(facts.primary)
+    if len(facts.primaries) > 1:
+        names = " and ".join(primary.node for primary in facts.primaries)
+        return [
+            Refusal(
+                "two-primaries",
+                None,
+                f"{names} both run as primary",
+                "Stop the one that the application does not write to, after comparing what each holds: "
+                "`replctl status` shows their timelines.",
+            )
+        ]
+    unreachable = [node for node in facts.nodes.values() if isinstance(node, Unreachable)]
+    if unreachable:
+        return [refuse_unreachable(node.node, node.ssh) for node in unreachable]
+    return [
+        Refusal(
+            "no-primary",
+            None,
+            f"no node runs as primary, and {command} needs one",
+            "See `replctl status`: `replctl init-primary NODE` starts a stopped primary again.",
+        )
+    ]
+
+
+def unreachable_notes(situation: Situation, needed: Iterable[NodeName]) -> list[str]:
+    """Nodes that the command can do without, but the operator should know of."""
+    skip = set(needed)
+    return [
+        f"{node.node} cannot be reached and stays as it is: {node.ssh.message}"
+        for node in situation.facts.nodes.values()
+        if isinstance(node, Unreachable) and node.node not in skip
+    ]
+
+
+def refresh_hba(situation: Situation, name: NodeName) -> tuple[Step, ...]:
+    """Bring a running node's pg_hba.conf to the inventory's nodes: every node may have to stream from it one day."""
+    facts = situation.facts.nodes[name]
+    host = situation.host_of(name)
+    if host is None or host.major is None or isinstance(facts, Unreachable):
+        return ()
+    return write_config(name, host, situation.changed_config(name, host.major, only=(HBA,)))
+
+
+def write_config(name: NodeName, host: HostFacts, changed: tuple[ConfigFile, ...]) -> tuple[Step, ...]:
+    """Replace files of a running node and have it read them, or nothing when none differs."""
+    if not changed:
+        return ()
+    old = tuple(ConfigFile(file.name, host.files[file.name]) for file in changed if file.name in host.files)
+    names = " and ".join(file.name for file in changed)
+    return (
+        step(
+            "write-config",
+            name,
+            WriteConfig(Place.LIVE, changed),
+            f"{names} must say what the inventory says",
+            undo=WriteConfig(Place.LIVE, old),
+        ),
+        step("reload", name, ReloadConfig(), "the server has to read the new files", undo=ReloadConfig()),
+    )
+
+
+def write_passfile(situation: Situation, name: NodeName) -> Step | None:
+    """The passfile with every peer's line, unless it stands there already."""
+    host = situation.host_of(name)
+    if host is not None and host.passfile_current:
+        return None
+    return step("passfile", name, WritePassfile(), "a standby reads the replication password for its peers there")
+
+
+def publish(situation: Situation, primary: NodeName, replicas: Iterable[NodeName]) -> Step | None:
+    """The env file, unless it lists just these nodes already."""
+    wanted = tuple(name for name in situation.inventory.nodes if name in set(replicas) and name != primary)
+    env = situation.facts.env
+    if env.current and env.primary == primary and env.replicas == wanted:
+        return None
+    return step("env", None, PublishEnv(primary, wanted), "the application routes its reads and writes by this file")
+
+
+def later_timeline(situation: Situation, than: int, besides: NodeName) -> list[NodeName]:
+    """Nodes that have seen a later timeline than the given one."""
+    found: list[NodeName] = []
+    for name, facts in situation.facts.nodes.items():
+        if name == besides:
+            continue
+        host = situation.host_of(name)
+        timelines = [host.control.timeline] if host and host.control else []
+        if isinstance(facts, Primary | Replica):
+            timelines.append(facts.server.timeline)
+        if any(timeline > than for timeline in timelines):
+            found.append(name)
+    return found
