@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +36,18 @@ class Reporter(Protocol):
         ...
 
 
+class Interruption(Cancellation, Protocol):
+    """The operator's interrupts, and how much they may disturb at the moment."""
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Inside, an interrupt is only seen by raise_if_cancelled()."""
+        ...
+
+    def undoing(self) -> AbstractContextManager[None]:
+        """Inside, interrupts are counted and not obeyed. For the main thread."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """One immutable object for the whole run."""
@@ -44,7 +57,7 @@ class Session:
     templates: Templates
     fleet: Fleet
     clock: Clock
-    cancellation: Cancellation
+    cancellation: Interruption
     reporter: Reporter
     run: str
     """This run's id: marks the staging directory that this run, and no other, may delete."""

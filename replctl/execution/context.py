@@ -1,0 +1,124 @@
+"""What a handler works with: one step of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from replctl.execution.session import Session
+from replctl.model.errors import RefusedError
+from replctl.model.facts import ClusterFacts, HostFacts, NoInstance, Primary, Replica, Unreachable
+from replctl.model.inventory import Inventory, Node
+from replctl.model.plan import Step
+from replctl.model.values import Lsn, NodeName
+from replctl.remote.ports import Cancellation, Database, Runner
+from replctl.remote.waiting import NeverCancelled, Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The goal was not there and is now."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The goal held already."""
+
+    reason: str
+
+
+Effect = Changed | Unchanged
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """What one run measures on its way: filled in by handlers, read when the run ends. Times in seconds."""
+
+    stopped_at: float | None = None
+    """When the old primary was told to stop: no write is acknowledged from here on."""
+    writable_at: float | None = None
+    shutdown_record: Lsn | None = None
+    """Where the old primary's shutdown checkpoint begins."""
+
+    @property
+    def write_outage_ms(self) -> float | None:
+        if self.stopped_at is None or self.writable_at is None:
+            return None
+        return (self.writable_at - self.stopped_at) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One step: the node that it is about, the ways to it, and what the operator is told meanwhile."""
+
+    session: Session
+    facts: ClusterFacts
+    step: Step
+    stopwatch: Stopwatch
+    shielded: bool = False
+    """The operator's interrupts do not reach this step: it is an undo, or past the point of no return."""
+
+    @property
+    def inventory(self) -> Inventory:
+        return self.session.inventory
+
+    @property
+    def name(self) -> NodeName:
+        """The step's node. A step without one asks for no node."""
+        assert self.step.node is not None
+        return self.step.node
+
+    @property
+    def node(self) -> Node:
+        return self.inventory.nodes[self.name]
+
+    @property
+    def cancellation(self) -> Cancellation:
+        return NeverCancelled() if self.shielded else self.session.cancellation
+
+    def runner(self, name: NodeName | None = None) -> Runner:
+        """Commands on the step's node, or another one."""
+        runner = self.session.fleet[name or self.name].runner
+        return runner.shielded() if self.shielded else runner
+
+    @contextmanager
+    def database(self, name: NodeName | None = None, *, options: str = "") -> Generator[Database]:
+        """A new SQL session on the step's node, or another one."""
+        node = self.inventory.nodes[name or self.name]
+        timeout = node.ssh.connect_timeout
+        with closing(self.session.fleet[node.name].database(options=options, timeout=timeout)) as database:
+            yield database
+
+    def host(self, name: NodeName | None = None) -> HostFacts:
+        """What was seen of the host when the plan was made. Raises RefusedError when SSH did not answer then."""
+        facts = self.facts.nodes[name or self.name]
+        host = None if isinstance(facts, Unreachable) else facts.host
+        if host is None:
+            raise RefusedError(f"{facts.node}: was not reached by SSH", hint="Mend SSH to the node.", node=facts.node)
+        return host
+
+    def bin_dir(self, name: NodeName | None = None) -> str:
+        """Where the node's PostgreSQL programs are."""
+        return self.host(name).bin_dir or ""
+
+    def major(self, name: NodeName | None = None) -> int:
+        """The major version of the node's programs, or of the running server."""
+        facts = self.facts.nodes[name or self.name]
+        if isinstance(facts, Primary | Replica):
+            return facts.server.major
+        return self.host(name).major or 0
+
+    def exists(self, name: NodeName) -> bool:
+        """Whether the node had a data directory when the plan was made."""
+        return not isinstance(self.facts.nodes[name], NoInstance)
+
+    def waiting(self, timeout: float, poll: float) -> Waiting:
+        """A wait of ``timeout`` seconds that looks every ``poll`` seconds."""
+        return Waiting(self.session.clock, self.cancellation, timeout, poll)
+
+    def says(self, text: str) -> None:
+        """Tell the operator what the step waits for."""
+        self.session.reporter.step_says(self.step, text)

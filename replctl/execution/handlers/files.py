@@ -1,0 +1,150 @@
+"""Files in and beside a data directory: configuration, passfile, staging."""
+
+from __future__ import annotations
+
+import json
+from typing import cast
+
+from replctl.execution.context import Changed, Context, Effect, Unchanged
+from replctl.model.actions import (
+    ConfigFile,
+    InstallStaging,
+    Place,
+    RemovePassfile,
+    RemoveStaging,
+    WriteConfig,
+    WritePassfile,
+)
+from replctl.model.errors import CommandFailedError, RefusedError
+from replctl.postgres import scripts, statements
+from replctl.postgres.conninfo import passfile_path, passfile_text
+from replctl.postgres.paths import directory_of, staging_dir, staging_marker
+
+FILE_SECONDS = 30.0
+"""For one small file operation on a host, in seconds."""
+REMOVE_SECONDS = 600.0
+"""For the deletion of a staging directory that may hold a whole base backup, in seconds."""
+NEW = ".replctl-new"
+
+
+def write_config(context: Context, action: WriteConfig) -> Effect:
+    """Files are written beside their place, read by PostgreSQL, and only then renamed over the old ones."""
+    directory = directory_of(context.node, action.place)
+    changed = [file for file in action.files if _text(context, f"{directory}/{file.name}") != file.text]
+    if not changed:
+        return Unchanged("the files say so already")
+    for file in changed:
+        _write(context, f"{directory}/{file.name}{NEW}", file.text.encode())
+        if file.name == "postgresql.conf":
+            _check(context, directory, f"{directory}/{file.name}{NEW}")
+    old = {file.name: _text(context, f"{directory}/{file.name}") for file in changed}
+    for file in changed:
+        _run(context, scripts.rename(f"{directory}/{file.name}{NEW}", f"{directory}/{file.name}"))
+    if action.place is Place.LIVE:
+        _check_hba(context, directory, tuple(ConfigFile(name, text) for name, text in old.items()))
+    return Changed(", ".join(file.name for file in changed))
+
+
+def _check(context: Context, directory: str, path: str) -> None:
+    try:
+        _run(context, scripts.check_settings(context.bin_dir(), directory, path))
+    except CommandFailedError as error:
+        _run(context, scripts.remove_file(path))
+        raise RefusedError(
+            f"{context.name}: PostgreSQL does not accept the rendered postgresql.conf: {error.stderr.strip()}",
+            hint="Mend postgres.parameters in the inventory, or the template.",
+            node=context.name,
+            code="config-invalid",
+        ) from error
+
+
+def _check_hba(context: Context, directory: str, old: tuple[ConfigFile, ...]) -> None:
+    """A bad pg_hba.conf makes a reload a silent no-op; the server reads the file for this view without a reload."""
+    with context.database() as database:
+        bad = database.fetch(statements.HBA_ERRORS)
+    if not bad:
+        return
+    for file in old:
+        _write(context, f"{directory}/{file.name}", file.text.encode())
+    raise RefusedError(
+        f"{context.name}: PostgreSQL does not accept the rendered pg_hba.conf: line {bad[0]['line_number']}: "
+        f"{bad[0]['error']}",
+        hint="Mend the pg_hba.conf template; the old file was put back.",
+        node=context.name,
+        code="config-invalid",
+    )
+
+
+def write_passfile(context: Context, action: WritePassfile) -> Effect:
+    """The password goes by stdin into a file that only the OS user can read."""
+    path = passfile_path(context.node)
+    text = passfile_text(context.inventory, context.node, context.session.passwords.replication)
+    same = context.runner().run(scripts.same_content(path), stdin=text, timeout=FILE_SECONDS, check=False)
+    if same.status == 0:
+        return Unchanged("it holds every peer already")
+    context.runner().run(scripts.write_file(path), stdin=text, timeout=FILE_SECONDS)
+    return Changed()
+
+
+def remove_passfile(context: Context, action: RemovePassfile) -> Effect:
+    """Undo of a passfile that this run wrote."""
+    _run(context, scripts.remove_file(passfile_path(context.node)))
+    return Changed()
+
+
+def begin_staging(context: Context) -> str:
+    """Clear what an earlier run left, and mark the place as this run's. Returns the staging directory."""
+    marker = _marker(context)
+    if marker.get("run") is not None:
+        clear_staging(context)
+    identifier = context.facts.system_identifier
+    text = json.dumps({"run": context.session.run, "system_identifier": identifier})
+    _write(context, staging_marker(context.node), text.encode() + b"\n")
+    return staging_dir(context.node)
+
+
+def remove_staging(context: Context, action: RemoveStaging) -> Effect:
+    """Undo removes only what this run created."""
+    if _marker(context).get("run") != context.session.run:
+        return Unchanged("there is no staging directory of this run")
+    clear_staging(context)
+    return Changed()
+
+
+def clear_staging(context: Context) -> None:
+    """Delete a marked staging directory, after ending what still writes to it."""
+    context.says("removing the staging directory")
+    context.runner().run(
+        scripts.clear_staging(staging_marker(context.node)),
+        stdin=staging_dir(context.node).encode() + b"\n",
+        timeout=REMOVE_SECONDS,
+    )
+
+
+def install_staging(context: Context, action: InstallStaging) -> Effect:
+    """The rename that makes a finished directory the node's own."""
+    node = context.node
+    command = scripts.install_staging(staging_dir(node), staging_marker(node), node.postgres.data_dir)
+    _run(context, command)
+    return Changed()
+
+
+def _marker(context: Context) -> dict[str, object]:
+    text = _text(context, staging_marker(context.node))
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return cast("dict[str, object]", found) if isinstance(found, dict) else {}
+
+
+def _text(context: Context, path: str) -> str:
+    return context.runner().run(scripts.read_file(path), timeout=FILE_SECONDS).text
+
+
+def _write(context: Context, path: str, content: bytes) -> None:
+    context.runner().run(scripts.write_file(path), stdin=content, timeout=FILE_SECONDS)
+
+
+def _run(context: Context, command: tuple[str, ...]) -> None:
+    context.runner().run(command, timeout=FILE_SECONDS)

@@ -1,0 +1,45 @@
+"""Which handler carries out which kind of action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from replctl.execution.context import Context, Effect
+from replctl.execution.handlers import backup, files, publish, roles, server, slots, standby, switchover
+from replctl.model import actions
+
+HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
+    actions.InitCluster: server.init_cluster,
+    actions.WriteConfig: files.write_config,
+    actions.InstallStaging: files.install_staging,
+    actions.RemoveStaging: files.remove_staging,
+    actions.StartPostgres: server.start_postgres,
+    actions.StopForSwitchover: server.stop_for_switchover,
+    actions.ReviveOldPrimary: switchover.revive_old_primary,
+    actions.ReloadConfig: server.reload_config,
+    actions.CreateRole: roles.create_role,
+    actions.CreateDatabase: roles.create_database,
+    actions.GrantRewind: roles.grant_rewind,
+    actions.CreateSlot: slots.create_slot,
+    actions.DropSlot: slots.drop_slot,
+    actions.WritePassfile: files.write_passfile,
+    actions.RemovePassfile: files.remove_passfile,
+    actions.CheckLogin: backup.check_login,
+    actions.BaseBackup: backup.base_backup,
+    actions.ConfigureStandby: standby.configure_standby,
+    actions.ForgetStandby: standby.forget_standby,
+    actions.RepointStandby: standby.repoint_standby,
+    actions.AwaitStreaming: standby.await_streaming,
+    actions.Checkpoint: server.checkpoint,
+    actions.DropStuckWalsenders: server.drop_stuck_walsenders,
+    actions.ProveCaughtUp: switchover.prove_caught_up,
+    actions.Promote: switchover.promote,
+    actions.ProbeWrite: switchover.probe_write,
+    actions.PublishEnv: publish.publish_env,
+}
+
+
+def carry_out(context: Context, action: actions.Action) -> Effect:
+    """Do what the action says, unless its goal holds already. Raises ReplctlError."""
+    return HANDLERS[type(action)](context, action)

@@ -1,0 +1,93 @@
+"""Roles, the app database and the rights that pg_rewind needs: SQL on the primary."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from replctl.execution.context import Changed, Context, Effect, Unchanged
+from replctl.model.actions import CreateDatabase, CreateRole, GrantRewind, RoleKind
+from replctl.model.secret import Secret
+from replctl.postgres import statements
+from replctl.postgres.scram import verifier_matches
+from replctl.remote.ports import Database
+from replctl.remote.sql import scram_verifier
+
+# A verifier is no password, but the server's log and pg_stat_statements are no place for it either.
+SILENT = (
+    "-c log_statement=none -c log_min_duration_statement=-1 -c log_min_duration_sample=-1 -c log_duration=off "
+    "-c log_transaction_sample_rate=0 -c log_min_error_statement=panic -c pg_stat_statements.track_utility=off "
+    "-c pgaudit.log=none"
+)
+DDL_SECONDS = 30.0
+
+# The commit of a role's DDL would otherwise hang where a synchronous standby is missing.
+_LOCAL_COMMIT = "set local synchronous_commit = local"
+
+_REWIND_FUNCTIONS = (
+    "pg_ls_dir(text, boolean, boolean)",
+    "pg_stat_file(text, boolean)",
+    "pg_read_binary_file(text)",
+    "pg_read_binary_file(text, bigint, bigint, boolean)",
+)
+
+
+def create_role(context: Context, action: CreateRole) -> Effect:
+    """The verifier is computed here; the password itself never leaves this machine."""
+    name, password = _identity(context, action.kind)
+    with context.database(options=SILENT) as database:
+        rows = database.fetch(statements.ROLES, {"names": [name]})
+        found = rows[0] if rows else None
+        if found and _fits(found, action.kind, password):
+            return Unchanged(f"{name} is as it should be")
+        verifier = scram_verifier(database, name, password)
+        attributes = sql.SQL("login replication" if action.kind is RoleKind.REPLICATION else "login")
+        verb = sql.SQL("alter role {} {} password {}" if found else "create role {} {} password {}")
+        _commit_locally(database, verb.format(sql.Identifier(name), attributes, sql.Literal(verifier)))
+    return Changed(f"{name} {'changed' if found else 'created'}")
+
+
+def _identity(context: Context, kind: RoleKind) -> tuple[str, Secret]:
+    if kind is RoleKind.REPLICATION:
+        return context.inventory.replication.user, context.session.passwords.replication
+    return context.inventory.app.user, context.session.passwords.app
+
+
+def _fits(row: object, kind: RoleKind, password: Secret) -> bool:
+    match row:
+        case {"can_login": True, "replication": bool(replication), "verifier": str(verifier)}:
+            return (replication or kind is RoleKind.APP) and verifier_matches(verifier, password)
+        case _:
+            return False
+
+
+def _commit_locally(database: Database, statement: sql.Composed) -> None:
+    with database.transaction():
+        database.execute(_LOCAL_COMMIT)
+        database.execute(statement, timeout=DDL_SECONDS)
+
+
+def create_database(context: Context, action: CreateDatabase) -> Effect:
+    """Owned by the app role, so that it can create its tables in the schema public."""
+    app = context.inventory.app
+    with context.database() as database:
+        owners = {row["name"]: row["owner"] for row in database.fetch(statements.DATABASES)}
+        if owners.get(app.database) == app.user:
+            return Unchanged(f"{app.database} belongs to {app.user}")
+        names = (sql.Identifier(app.database), sql.Identifier(app.user))
+        if app.database in owners:
+            _commit_locally(database, sql.SQL("alter database {} owner to {}").format(*names))
+            return Changed(f"{app.database} given to {app.user}")
+        database.execute(sql.SQL("create database {} owner {}").format(*names), timeout=DDL_SECONDS)
+    return Changed(f"{app.database} created")
+
+
+def grant_rewind(context: Context, action: GrantRewind) -> Effect:
+    """What a role that is no superuser needs to be pg_rewind's source (PostgreSQL docs, pg_rewind, Notes)."""
+    user = context.inventory.replication.user
+    with context.database() as database:
+        if database.fetch(statements.REWIND_GRANTED, {"role": user})[0]["granted"]:
+            return Unchanged("granted already")
+        functions = sql.SQL(", ").join(sql.SQL(function) for function in _REWIND_FUNCTIONS)
+        grant = sql.SQL("grant execute on function {} to {}").format(functions, sql.Identifier(user))
+        _commit_locally(database, grant)
+    return Changed()

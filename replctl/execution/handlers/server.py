@@ -1,0 +1,152 @@
+"""A server as a whole: initdb, start, stop, reload, checkpoint."""
+
+from __future__ import annotations
+
+from replctl.execution.context import Changed, Context, Effect, Unchanged
+from replctl.execution.handlers.files import begin_staging
+from replctl.model.actions import (
+    Checkpoint,
+    DropStuckWalsenders,
+    InitCluster,
+    ReloadConfig,
+    StartPostgres,
+    StopForSwitchover,
+)
+from replctl.model.errors import CommandFailedError, ReplctlError, WaitTimeoutError
+from replctl.model.values import NodeName
+from replctl.postgres import scripts
+from replctl.postgres.hostprobe import parse_control_data
+from replctl.postgres.settings import socket_dir
+
+INITDB_SECONDS = 120.0
+CHECKPOINT_SECONDS = 600.0
+ROUND_TRIP_SECONDS = 15.0
+"""On top of a remote script's own deadline, in seconds."""
+
+
+def init_cluster(context: Context, action: InitCluster) -> Effect:
+    """initdb into staging; the admin's password goes by stdin."""
+    directory = begin_staging(context)
+    context.runner().run(
+        scripts.initdb(context.node, context.major(), context.bin_dir(), directory, context.inventory.admin.user),
+        stdin=context.session.passwords.admin,
+        timeout=INITDB_SECONDS,
+    )
+    return Changed()
+
+
+def start_postgres(context: Context, action: StartPostgres) -> Effect:
+    """Started, and answering."""
+    return start(context, context.name)
+
+
+def start(context: Context, name: NodeName) -> Effect:
+    """Start a node's server and wait for its pid file to say that it accepts connections."""
+    node, timeouts = context.inventory.nodes[name], context.inventory.timeouts
+    host = context.host(name)
+    result = context.runner(name).run(
+        scripts.start(
+            node.postgres.data_dir,
+            host.bin_dir or "",
+            socket_dir(node, can_link=host.can_link_socket_dir),
+            stop_seconds=timeouts.stop,
+            start_seconds=timeouts.catchup,
+        ),
+        timeout=timeouts.stop + timeouts.catchup + ROUND_TRIP_SECONDS,
+        check=False,
+    )
+    if result.status == 0:
+        return Unchanged("it runs already") if result.text.strip() == scripts.ALIVE else Changed()
+    raise _start_failed(name, result.status, result.text.strip())
+
+
+def _start_failed(name: NodeName, status: int, log: str) -> ReplctlError:
+    last = log.splitlines()[-1] if log else "its log is empty"
+    if status == scripts.TIMED_OUT:
+        return WaitTimeoutError(
+            f"{name}: the server was not ready in time; the last line of its log: {last}",
+            hint="It may still come up: look at `replctl status`, and run the same command again.",
+            node=name,
+        )
+    return CommandFailedError(
+        f"{name}: the server does not start: {_why(log) or last}",
+        hint="Mend what its log names, and run the same command again.",
+        node=name,
+        status=status,
+        stderr=log,
+    )
+
+
+def _why(log: str) -> str | None:
+    """The first line that says what was fatal."""
+    return next((line.split(": ", 1)[-1].strip() for line in log.splitlines() if "FATAL:" in line), None)
+
+
+def stop_for_switchover(context: Context, action: StopForSwitchover) -> Effect:
+    """Returns as soon as pg_control has the shutdown record; the postmaster itself ends a little later."""
+    seconds = context.inventory.timeouts.stop
+    context.stopwatch.stopped_at = context.session.clock.now()
+    result = context.runner().run(
+        scripts.stop_until_shutdown_record(context.node.postgres.data_dir, context.bin_dir(), seconds=seconds),
+        timeout=seconds + ROUND_TRIP_SECONDS,
+        check=False,
+    )
+    control = parse_control_data(result.text)
+    if result.status == 0 and control is not None and control.cleanly_shut_down_primary:
+        context.stopwatch.shutdown_record = control.checkpoint
+        return Changed(f"shutdown record at {control.checkpoint}")
+    raise _stop_failed(context.name, result.status, seconds)
+
+
+def _stop_failed(name: NodeName, status: int, seconds: float) -> ReplctlError:
+    if status == scripts.TIMED_OUT:
+        return WaitTimeoutError(
+            f"{name}: did not shut down within {seconds:g} s",
+            hint="Look for a standby that does not answer, or a failing archive_command; raise timeouts.stop.",
+            node=name,
+        )
+    why = "it was not running any more" if status == scripts.GONE else "it ended without a clean shutdown"
+    return ReplctlError(
+        f"{name}: could not be stopped for the switchover: {why}",
+        hint=f"`replctl status` shows what it is; `replctl init-primary {name}` starts it again.",
+        node=name,
+    )
+
+
+def reload_config(context: Context, action: ReloadConfig) -> Effect:
+    """pg_reload_conf() says true even of a pg_hba.conf that it cannot use; that was checked when it was written."""
+    with context.database() as database:
+        database.fetch("select pg_reload_conf()")
+    return Changed()
+
+
+def checkpoint(context: Context, action: Checkpoint) -> Effect:
+    """The second one is short, and leaves the shutdown checkpoint little to write."""
+    with context.database() as database:
+        for _ in range(2):
+            database.execute("checkpoint", timeout=CHECKPOINT_SECONDS)
+    return Changed()
+
+
+def drop_stuck_walsenders(context: Context, action: DropStuckWalsenders) -> Effect:
+    """A walsender whose socket is full hangs past SIGTERM; only its own time-out ends it (wal_sender_timeout)."""
+    query = "select pid from pg_stat_replication where pid = any(%(pids)s)"
+    with context.database() as database:
+        if not database.fetch(query, {"pids": list(action.pids)}):
+            return Unchanged("they are gone")
+        database.execute("alter system set wal_sender_timeout = '1s'")
+        try:
+            database.fetch("select pg_reload_conf()")
+            gone = context.waiting(10.0, 0.1).until(
+                lambda: None if database.fetch(query, {"pids": list(action.pids)}) else Changed()
+            )
+        finally:
+            database.execute("alter system reset wal_sender_timeout")
+            database.fetch("select pg_reload_conf()")
+    if gone is None:
+        raise WaitTimeoutError(
+            f"{context.name}: a walsender of a standby that does not answer is still there",
+            hint="Find the frozen standby in `replctl status`, and end it or wait for it.",
+            node=context.name,
+        )
+    return gone

@@ -1,0 +1,122 @@
+"""What makes a directory, or a running server, follow another node; and the proof that it does."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from replctl.execution.context import Changed, Context, Effect, Unchanged
+from replctl.execution.handlers.files import FILE_SECONDS
+from replctl.execution.handlers.switchover import committed_position
+from replctl.model.actions import AwaitStreaming, ConfigureStandby, ForgetStandby, Place, RepointStandby
+from replctl.model.errors import WaitTimeoutError
+from replctl.model.values import Lsn, NodeName
+from replctl.postgres import scripts
+from replctl.postgres.conf_syntax import edit_auto_conf
+from replctl.postgres.conninfo import primary_conninfo
+from replctl.postgres.paths import directory_of
+from replctl.postgres.settings import MANAGED
+from replctl.remote.ports import Database
+
+AUTO_CONF = "postgresql.auto.conf"
+SIGNAL = "standby.signal"
+
+# What ALTER SYSTEM set on the source of a copy belongs to the source: its port, its paths.
+_LOCAL = (
+    *sorted(MANAGED),
+    "data_directory",
+    "config_file",
+    "hba_file",
+    "ident_file",
+    "cluster_name",
+    "external_pid_file",
+)
+
+
+def configure_standby(context: Context, action: ConfigureStandby) -> Effect:
+    """standby.signal comes last: without the settings it would start as a standby of nobody, which is safe too."""
+    directory = directory_of(context.node, action.place)
+    settings = _settings(context, action.upstream, action.slot)
+    if action.place is Place.STAGING:
+        settings = dict.fromkeys(_LOCAL) | settings
+    runner = context.runner()
+    old = runner.run(scripts.read_file(f"{directory}/{AUTO_CONF}"), timeout=FILE_SECONDS).text
+    new = edit_auto_conf(old, settings)
+    marked = runner.run(("test", "-e", f"{directory}/{SIGNAL}"), timeout=FILE_SECONDS, check=False).status == 0
+    if new == old and marked:
+        return Unchanged(f"it follows {action.upstream} already")
+    if new != old:
+        runner.run(scripts.write_file(f"{directory}/{AUTO_CONF}"), stdin=new.encode(), timeout=FILE_SECONDS)
+    runner.run(scripts.write_file(f"{directory}/{SIGNAL}"), timeout=FILE_SECONDS)
+    return Changed()
+
+
+def forget_standby(context: Context, action: ForgetStandby) -> Effect:
+    """The node is a stopped primary again, as it was before."""
+    directory = context.node.postgres.data_dir
+    runner = context.runner()
+    runner.run(scripts.remove_file(f"{directory}/{SIGNAL}"), timeout=FILE_SECONDS)
+    old = runner.run(scripts.read_file(f"{directory}/{AUTO_CONF}"), timeout=FILE_SECONDS).text
+    new = edit_auto_conf(old, {"primary_conninfo": None, "primary_slot_name": None})
+    runner.run(scripts.write_file(f"{directory}/{AUTO_CONF}"), stdin=new.encode(), timeout=FILE_SECONDS)
+    return Changed()
+
+
+def repoint_standby(context: Context, action: RepointStandby) -> Effect:
+    """A reload is enough since 13, and also ends the walreceiver's wait between two attempts."""
+    settings = _settings(context, action.upstream, action.slot)
+    with context.database() as database:
+        rows = database.fetch(
+            "select name, setting from pg_settings where name = any(%(names)s)", {"names": list(settings)}
+        )
+        if {row["name"]: row["setting"] for row in rows} == settings:
+            return Unchanged(f"it follows {action.upstream} already")
+        for name, value in settings.items():
+            database.execute(sql.SQL("alter system set {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+        database.fetch("select pg_reload_conf()")
+    return Changed()
+
+
+def _settings(context: Context, upstream: NodeName, slot: str) -> dict[str, str]:
+    conninfo = primary_conninfo(context.inventory, context.node, context.inventory.nodes[upstream])
+    return {"primary_conninfo": conninfo, "primary_slot_name": slot}
+
+
+def await_streaming(context: Context, action: AwaitStreaming) -> Effect:
+    """Receiver status and timelines can lie; the upstream's own view of what was flushed of its own WAL cannot."""
+    with context.database(action.upstream) as upstream:
+        target = committed_position(upstream)
+        context.says(f"waiting until {context.name} has received up to {target}")
+        waiting = context.waiting(context.inventory.timeouts.catchup, 0.02)
+        positions: list[Lsn | None] = [None]
+
+        def look() -> Lsn | None:
+            positions[0] = _flushed(upstream, context.name)
+            return positions[0] if positions[0] is not None and positions[0] >= target else None
+
+        found = waiting.until(look, progress=lambda: positions[0])
+    if found is None:
+        raise _not_streaming(context, action.upstream, positions[0], target)
+    return Unchanged(f"streams from {action.upstream}")
+
+
+def _flushed(upstream: Database, name: NodeName) -> Lsn | None:
+    rows = upstream.fetch(
+        "select max(flush_lsn)::text as flushed from pg_stat_replication"
+        " where application_name = %(name)s and state = 'streaming'",
+        {"name": name},
+    )
+    return Lsn.parse(rows[0]["flushed"]) if rows[0]["flushed"] else None
+
+
+def _not_streaming(context: Context, upstream: NodeName, position: Lsn | None, target: Lsn) -> WaitTimeoutError:
+    log = context.runner().run(
+        scripts.last_complaints(context.node.postgres.data_dir), timeout=FILE_SECONDS, check=False
+    )
+    lines = log.text.strip().splitlines()
+    seen = f"it is at {position} of {target}" if position else f"{upstream} has no walsender for it"
+    words = f"; its log says: {lines[-1].split('] ', 1)[-1].strip()}" if lines else ""
+    return WaitTimeoutError(
+        f"{context.name}: does not stream from {upstream}: {seen}{words}",
+        hint=f"Mend what stands in the way, then `replctl add-replica {context.name}`.",
+        node=context.name,
+    )

@@ -1,0 +1,100 @@
+"""The one pipeline of every changing command: observe, plan, ask, lock, observe and plan again, execute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from replctl.execution.executor import Execution
+from replctl.execution.journal import Journal
+from replctl.execution.lock import ClusterLock, lock_nodes, this_holder
+from replctl.execution.session import Session
+from replctl.model.actions import PublishEnv
+from replctl.model.facts import ClusterFacts
+from replctl.model.outcome import Outcome
+from replctl.model.plan import Plan, Refusal, Refused
+from replctl.model.values import SystemIdentifier
+from replctl.observe import Inquiry, inquire, observe
+from replctl.planning.situation import Situation
+from replctl.remote.local_files import check_env_file
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A changing command: what it wants to know, and the planner that decides."""
+
+    plan: Callable[[Situation], Plan | Refused]
+    inquiry: Callable[[ClusterFacts], Inquiry] = lambda _: Inquiry()
+
+
+def preview(session: Session, intent: Intent) -> Plan | Refused:
+    """``--dry-run``: the very plan that would run, and nothing changed."""
+    return _plan(session, intent)[1]
+
+
+def change(session: Session, intent: Intent, agree: Callable[[Plan], None]) -> Plan | Refused | Outcome:
+    """Carry the intent out. ``agree`` shows the plan and raises RefusedError when the operator says no.
+
+    Returns a Refused, the plan itself when it has no steps, else the outcome.
+    """
+    _, planned = _plan(session, intent)
+    if isinstance(planned, Refused) or not any(planned.steps):
+        return planned
+    agree(planned)
+    with _lock(session, planned) as lock:
+        facts, again = _plan(session, intent)
+        if isinstance(again, Refused):
+            return again
+        if again.stages != planned.stages:
+            return _moved(planned)
+        return _execute(session, again, facts, lock)
+
+
+def _plan(session: Session, intent: Intent) -> tuple[ClusterFacts, Plan | Refused]:
+    seen = observe(session.fleet, session.inventory, session.passwords)
+    inquiry = intent.inquiry(seen)
+    facts = inquire(seen, inquiry, session.fleet, session.inventory, session.passwords)
+    session.cancellation.raise_if_cancelled()
+    planned = intent.plan(Situation(session.inventory, facts, session.templates))
+    if isinstance(planned, Plan) and any(isinstance(step.action, PublishEnv) for step in planned.steps):
+        check_env_file(session.inventory.app.env_file)
+    return facts, planned
+
+
+def _lock(session: Session, plan: Plan) -> ClusterLock:
+    links = [session.fleet[name] for name in plan.nodes]
+    holder = this_holder(session.command, datetime.now(UTC))
+    return lock_nodes(links, session.inventory, holder, clock=session.clock, cancellation=session.cancellation)
+
+
+def _execute(session: Session, plan: Plan, facts: ClusterFacts, lock: ClusterLock) -> Outcome:
+    journal = Journal(
+        session.inventory.state_dir,
+        run=session.run,
+        cluster=session.inventory.cluster,
+        command=session.command,
+        now=lambda: datetime.now(UTC),
+        warn=session.reporter.warn,
+    )
+    journal.begin(this_holder(session.command, datetime.now(UTC)).who, facts.system_identifier)
+    outcome = Execution(session, plan, facts, lock, journal).run()
+    journal.end(outcome, _identity(session, facts))
+    return outcome
+
+
+def _identity(session: Session, facts: ClusterFacts) -> SystemIdentifier | None:
+    """The cluster's identity, also when this run made the cluster."""
+    if facts.system_identifier is not None:
+        return facts.system_identifier
+    return observe(session.fleet, session.inventory, session.passwords).system_identifier
+
+
+def _moved(plan: Plan) -> Refused:
+    refusal = Refusal(
+        "moved",
+        None,
+        "the cluster changed between the look at it and the lock",
+        "Run the same command again: it plans anew.",
+    )
+    return Refused(plan.command, plan.cluster, (refusal,))
