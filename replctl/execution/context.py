@@ -47,7 +47,7 @@ class Stopwatch:
     def write_outage_ms(self) -> float | None:
         if self.stopped_at is None or self.writable_at is None:
             return None
-        return (self.writable_at - self.stopped_at) * 1000
+        return round((self.writable_at - self.stopped_at) * 1000, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,8 @@ def _execute(session: Session, plan: Plan, facts: ClusterFacts, lock: ClusterLoc
         now=lambda: datetime.now(UTC),
         warn=session.reporter.warn,
     )
-    journal.begin(this_holder(session.command, datetime.now(UTC)).who, facts.system_identifier)
+    holder = this_holder(session.command, datetime.now(UTC))
+    journal.begin(f"{holder.who}@{holder.where}", facts.system_identifier)
     outcome = Execution(session, plan, facts, lock, journal).run()
     journal.end(outcome, _identity(session, facts))
     return outcome

@@ -1,0 +1,125 @@
+"""Runs a changing command from its options to its exit code."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from replctl.cli.exits import run_command
+from replctl.cli.options import Output
+from replctl.cli.outcome_json import error_outcome, outcome_document
+from replctl.cli.outcomes import planned_outcome, refused_outcome
+from replctl.cli.progress import QuietReporter, reporter_on
+from replctl.cli.prompts import Answer, Question, confirm
+from replctl.cli.render_outcome import outcome_renderable
+from replctl.cli.render_plan import plan_renderable
+from replctl.cli.signals import Interrupts
+from replctl.cli.streams import open_console, print_json, show
+from replctl.cli.verbose import log_to_stderr
+from replctl.execution.pipeline import Intent, change, preview
+from replctl.execution.session import Session
+from replctl.model.errors import ExitCode, ReplctlError
+from replctl.model.inventory import Inventory
+from replctl.model.outcome import Outcome, OutcomeKind
+from replctl.model.plan import Plan, Refused
+from replctl.remote.links import open_fleet
+from replctl.remote.local_files import load_inventory, read_template_dir
+from replctl.remote.secrets import resolve_passwords
+from replctl.remote.waiting import SystemClock
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOptions:
+    """What every changing command takes."""
+
+    inventory: Path
+    dry_run: bool
+    yes: bool
+    output: Output
+    verbose: bool
+
+
+def run_change(command: str, options: ChangeOptions, intent: Callable[[Inventory], Intent], deed: str) -> ExitCode:
+    """Run it. ``intent`` may raise UsageError for names that the inventory lacks; ``deed`` is for the question."""
+
+    def document(error: ReplctlError) -> None:
+        if options.output is Output.JSON:
+            print_json(outcome_document(error_outcome(command, "", error)))
+
+    def body() -> ExitCode:
+        log_to_stderr(options.verbose)
+        return _run(options, intent, deed)
+
+    return run_command(body, state_dir=options.inventory.parent / ".replctl", on_error=document)
+
+
+def _run(options: ChangeOptions, intent: Callable[[Inventory], Intent], deed: str) -> ExitCode:
+    inventory = load_inventory(options.inventory)
+    wanted = intent(inventory)
+    passwords, templates = resolve_passwords(inventory), read_template_dir(inventory.templates)
+    stderr, clock = open_console(sys.stderr), SystemClock()
+    quiet = options.output is Output.JSON
+    reporter = QuietReporter(stderr) if quiet else reporter_on(stderr, clock, inventory.nodes)
+    started = clock.now()
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        fleet = open_fleet(inventory, passwords, cancellation=interrupts, clock=clock, warn=reporter.warn)
+        stack.enter_context(closing(fleet))
+        command = shlex.join(["replctl", *sys.argv[1:]])
+        session = Session(
+            inventory, passwords, templates, fleet, clock, interrupts, reporter, uuid.uuid4().hex, command
+        )
+        if options.dry_run:
+            return _show_plan(options, preview(session, wanted))
+
+        def agree(plan: Plan) -> None:
+            _ask(options, plan, deed, stderr)
+            stack.enter_context(reporter)
+
+        ended = change(session, wanted, agree)
+    return _show_outcome(options, _as_outcome(ended), (clock.now() - started) * 1000)
+
+
+def _ask(options: ChangeOptions, plan: Plan, deed: str, stderr: Console) -> None:
+    """Nothing is asked where no node changes: the env file alone is this machine's."""
+    if options.output is Output.TABLE:
+        show(stderr, plan_renderable(plan, width=stderr.width))
+    if plan.nodes:
+        answer = Answer.YES if options.yes else Answer.ASK
+        question = Question(plan.cluster, None, deed, plan.notes)
+        confirm(question, answer, stdin=sys.stdin, console=stderr)
+
+
+def _show_plan(options: ChangeOptions, planned: Plan | Refused) -> ExitCode:
+    if isinstance(planned, Refused) or not any(planned.steps) or options.output is Output.JSON:
+        return _show_outcome(options, _as_outcome(planned), None)
+    stdout = open_console(sys.stdout)
+    show(stdout, plan_renderable(planned, width=stdout.width))
+    return ExitCode.DONE
+
+
+def _as_outcome(ended: Plan | Refused | Outcome) -> Outcome:
+    match ended:
+        case Refused():
+            return refused_outcome(ended)
+        case Plan():
+            return planned_outcome(ended)
+        case Outcome():
+            return ended
+
+
+def _show_outcome(options: ChangeOptions, outcome: Outcome, took_ms: float | None) -> ExitCode:
+    """What was done on stdout, what was not on stderr; the JSON document always on stdout."""
+    if options.output is Output.JSON:
+        print_json(outcome_document(outcome))
+        return outcome.exit_code
+    well = outcome.kind in (OutcomeKind.DONE, OutcomeKind.UNCHANGED, OutcomeKind.PLANNED)
+    show(open_console(sys.stdout if well else sys.stderr), outcome_renderable(outcome, took_ms=took_ms))
+    return outcome.exit_code

@@ -1,0 +1,135 @@
+"""The commands behind the command line: names are checked against the inventory, flags against this version."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from replctl.cli import reading
+from replctl.cli.changing import ChangeOptions, run_change
+from replctl.cli.exits import run_command
+from replctl.cli.streams import print_json
+from replctl.execution import intents
+from replctl.execution.pipeline import Intent
+from replctl.inventory import inventory_schema
+from replctl.model.errors import ExitCode, UsageError
+from replctl.model.inventory import Inventory
+from replctl.model.values import NodeName
+from replctl.remote.local_files import load_inventory, read_template_dir
+from replctl.remote.secrets import resolve_passwords
+
+__all__ = ["ChangeOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """Flags of the contract that this version does not have yet: refused, never ignored."""
+
+    adopt: bool = False
+    failover: bool = False
+    old_primary_fenced: bool = False
+    accept_data_loss: bool = False
+
+    def refuse(self) -> None:
+        """Raises UsageError when one is given."""
+        for name, given in asdict(self).items():
+            if given:
+                raise _not_supported(f"--{name.replace('_', '-')}")
+
+
+def _not_supported(what: str) -> UsageError:
+    return UsageError(f"{what} is not supported by this version", hint="`replctl --help` lists what this version has.")
+
+
+def refuse_command(command: str) -> ExitCode:
+    """A command of the contract that this version does not have yet."""
+
+    def body() -> ExitCode:
+        raise _not_supported(f"replctl {command}")
+
+    return run_command(body)
+
+
+def known(inventory: Inventory, name: str) -> NodeName:
+    """A node's name as the inventory has it. Raises UsageError."""
+    for node in inventory.nodes:
+        if node == name:
+            return node
+    raise UsageError(
+        f"{inventory.path}: has no node {name}",
+        hint=f"Its nodes are {', '.join(inventory.nodes)}.",
+        code="unknown-node",
+    )
+
+
+def init_primary(options: ChangeOptions, node: str, flags: Unsupported) -> ExitCode:
+    """``init-primary NODE``."""
+
+    def intent(inventory: Inventory) -> Intent:
+        flags.refuse()
+        return intents.init_primary(known(inventory, node))
+
+    return run_change("init-primary", options, intent, f"make {node} the primary")
+
+
+def add_replica(options: ChangeOptions, names: Sequence[str], every: bool, source: str | None) -> ExitCode:  # noqa: FBT001
+    """``add-replica NODE... | --all [--from NODE]``."""
+
+    def intent(inventory: Inventory) -> Intent:
+        if bool(names) == every:
+            raise UsageError("name the nodes, or say --all", hint="For example: replctl add-replica db2 db3.")
+        wanted = [known(inventory, name) for name in dict.fromkeys(names)]
+        origin = known(inventory, source) if source else None
+        return intents.add_every_replica(origin) if every else intents.add_replica(wanted, origin)
+
+    deed = "add every other node as a replica" if every else f"add {', '.join(names)} as replica"
+    return run_change("add-replica", options, intent, deed)
+
+
+def promote(options: ChangeOptions, node: str | None, flags: Unsupported) -> ExitCode:
+    """``promote NODE``; without a node, the candidates."""
+    if node is None:
+        return reading.read_cluster(options.inventory, options.verbose, reading.show_candidates)
+
+    def intent(inventory: Inventory) -> Intent:
+        flags.refuse()
+        return intents.promote(known(inventory, node))
+
+    return run_change("promote", options, intent, f"promote {node}")
+
+
+def write_env(options: ChangeOptions, check: bool) -> ExitCode:  # noqa: FBT001
+    """``env --write``."""
+
+    def intent(_: Inventory) -> Intent:
+        if check:
+            raise UsageError("--check and --write exclude each other", hint="Say one of them.")
+        return intents.write_env()
+
+    return run_change("env", options, intent, "write the env file")
+
+
+def check_inventory(path: Path) -> ExitCode:
+    """``inventory check``."""
+
+    def body() -> ExitCode:
+        inventory = load_inventory(path)
+        read_template_dir(inventory.templates)
+        resolve_passwords(inventory)
+        names = ", ".join(inventory.nodes)
+        sys.stdout.write(f"{path}: cluster {inventory.cluster}, {len(inventory.nodes)} nodes: {names}\n")
+        return ExitCode.DONE
+
+    return run_command(body, state_dir=path.parent / ".replctl")
+
+
+def print_inventory_schema() -> ExitCode:
+    """``inventory schema``."""
+
+    def body() -> ExitCode:
+        print_json(inventory_schema())
+        return ExitCode.DONE
+
+    return run_command(body)

@@ -1,0 +1,32 @@
+"""The options that several commands share, worded once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+InventoryFile = Annotated[
+    Path,
+    typer.Option(
+        "--inventory", "-i", envvar="REPLCTL_INVENTORY", help="The inventory of the cluster.", show_default=True
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan that would run, and change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer the question before the change with yes.")]
+OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="A table for people, or one JSON document.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show every remote command and SQL statement, without secrets.")
+]
+
+DEFAULT_INVENTORY = Path("inventory.yaml")

@@ -1,0 +1,186 @@
+"""Runs the commands that change nothing: status, env, history, promote's list of candidates."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from replctl.cli.exits import run_command
+from replctl.cli.options import Output
+from replctl.cli.render_candidates import candidates_renderable
+from replctl.cli.render_history import history_document, history_renderable
+from replctl.cli.render_status import print_status, status_renderable
+from replctl.cli.signals import Interrupts
+from replctl.cli.status_json import status_document
+from replctl.cli.streams import open_console, print_json, print_json_line, show
+from replctl.cli.text import escape
+from replctl.cli.verbose import log_to_stderr
+from replctl.envfile import EnvValues, differences, managed_values, masked
+from replctl.execution.journal import read_journal, runs_of
+from replctl.model.errors import (
+    ExitCode,
+    InterruptedByOperator,
+    InventoryError,
+    RefusedError,
+    UnreachableError,
+)
+from replctl.model.facts import ClusterFacts
+from replctl.model.inventory import Inventory
+from replctl.model.report import Health, StatusReport
+from replctl.model.secret import Passwords, Secret
+from replctl.observe import observe, observe_env
+from replctl.planning.candidates import assess_candidates
+from replctl.planning.report import status_report
+from replctl.planning.situation import Situation, needs_primary
+from replctl.planning.topology import proven_replicas
+from replctl.remote.links import open_fleet
+from replctl.remote.local_files import load_inventory, read_optional_text, read_template_dir
+from replctl.remote.ports import Fleet
+from replctl.remote.secrets import resolve_passwords
+from replctl.remote.waiting import SystemClock, Waiting
+
+WATCH_SECONDS = 1.0
+_EXITS = {
+    Health.HEALTHY: ExitCode.DONE,
+    Health.DEGRADED: ExitCode.DEGRADED,
+    Health.CRITICAL: ExitCode.CRITICAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a command that only looks works with."""
+
+    inventory: Inventory
+    passwords: Passwords
+    fleet: Fleet
+    interrupts: Interrupts
+
+    def facts(self) -> ClusterFacts:
+        """One observation. Raises InventoryError for the env file."""
+        env = observe_env(self.inventory, self.passwords)
+        return replace(observe(self.fleet, self.inventory, self.passwords), env=env)
+
+    def report(self) -> StatusReport:
+        """One observation as status tells it; an env file that cannot be read is a finding like any other."""
+        facts, problem = observe(self.fleet, self.inventory, self.passwords), None
+        try:
+            facts = replace(facts, env=observe_env(self.inventory, self.passwords))
+        except InventoryError as error:
+            problem = error.message
+        return status_report(self.inventory, facts, problem)
+
+
+def read_cluster(path: Path, verbose: bool, body: Callable[[Reading], ExitCode]) -> ExitCode:  # noqa: FBT001
+    """Run ``body`` on the cluster of an inventory, with nothing locked and nothing changed."""
+
+    def run() -> ExitCode:
+        log_to_stderr(verbose)
+        inventory = load_inventory(path)
+        passwords = resolve_passwords(inventory)
+        with Interrupts() as interrupts, ExitStack() as stack:
+            fleet = open_fleet(inventory, passwords, cancellation=interrupts, clock=SystemClock(), warn=_warn)
+            stack.enter_context(closing(fleet))
+            return body(Reading(inventory, passwords, fleet, interrupts))
+
+    return run_command(run, state_dir=path.parent / ".replctl")
+
+
+def _warn(text: str) -> None:
+    open_console(sys.stderr).print(f"warning: {escape(text)}", style="yellow")
+
+
+def show_status(reading: Reading, output: Output) -> ExitCode:
+    """The table or the document once."""
+    report = reading.report()
+    if output is Output.JSON:
+        print_json(status_document(report))
+    else:
+        print_status(report, open_console(sys.stdout))
+    return _EXITS[report.health]
+
+
+def watch_status(reading: Reading, output: Output) -> ExitCode:
+    """Again every second on the kept connections, until the operator ends it."""
+    console = open_console(sys.stdout)
+    ticks = Waiting(SystemClock(), reading.interrupts, math.inf, WATCH_SECONDS).attempts()
+    with suppress(InterruptedByOperator):
+        if output is Output.TABLE and console.is_terminal:
+            _redraw(reading, console, ticks)
+        for _ in ticks:
+            report = reading.report()
+            if output is Output.JSON:
+                print_json_line(status_document(report))
+            else:
+                print_status(report, console)
+    return ExitCode.INTERRUPTED
+
+
+def _redraw(reading: Reading, console: Console, ticks: Iterator[float]) -> None:
+    with Live(Text("looking at every node"), console=console, screen=True, auto_refresh=False) as live:
+        for _ in ticks:
+            live.update(status_renderable(reading.report(), width=console.width), refresh=True)
+
+
+def show_candidates(reading: Reading) -> ExitCode:
+    """``promote`` without a node: who could take over, best first. Nothing is promoted, so it is a refusal."""
+    candidates = assess_candidates(reading.inventory, reading.facts())
+    console = open_console(sys.stderr)
+    show(console, candidates_renderable(candidates))
+    return ExitCode.REFUSED
+
+
+def print_env(reading: Reading) -> ExitCode:
+    """The env file as it would be written now, with the passwords masked."""
+    values = _env_values(reading)
+    for key, value in values.items():
+        text = value.reveal() if isinstance(value, Secret) else value
+        sys.stdout.write(f"{key}={masked(text)}\n")
+    return ExitCode.DONE
+
+
+def check_env(reading: Reading) -> ExitCode:
+    """Compare the file with what would be written now."""
+    path = reading.inventory.app.env_file
+    found = differences(read_optional_text(path), _env_values(reading))
+    for difference in found:
+        sys.stdout.write(f"{escape(difference)}\n")
+    if found:
+        sys.stdout.write(f"{path}: differs from the cluster. Fix: replctl env --write\n")
+        return ExitCode.DIFFERENT
+    sys.stdout.write(f"{path}: says what the cluster is\n")
+    return ExitCode.DONE
+
+
+def _env_values(reading: Reading) -> EnvValues:
+    facts = reading.facts()
+    if facts.primary is None:
+        situation = Situation(reading.inventory, facts, read_template_dir(reading.inventory.templates))
+        refusal = needs_primary(situation, "env")[0]
+        kind = UnreachableError if refusal.exit_code is ExitCode.UNREACHABLE else RefusedError
+        raise kind(refusal.message, hint=refusal.hint, node=refusal.node, code=refusal.code)
+    replicas = proven_replicas(reading.inventory, facts)
+    return managed_values(reading.inventory, reading.passwords, facts.primary.node, replicas)
+
+
+def show_history(path: Path, output: Output) -> ExitCode:
+    """The journal of this cluster, newest last. Contacts nothing."""
+
+    def run() -> ExitCode:
+        inventory = load_inventory(path)
+        runs = runs_of(read_journal(inventory.state_dir, inventory.cluster, inventory.system_identifier))
+        if output is Output.JSON:
+            print_json(history_document(runs))
+        else:
+            show(open_console(sys.stdout), history_renderable(runs))
+        return ExitCode.DONE
+
+    return run_command(run, state_dir=path.parent / ".replctl")

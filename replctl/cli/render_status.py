@@ -1,0 +1,177 @@
+"""The status table: one line a node where the terminal is wide, two where it is narrow, blocks where that is not
+enough. Nothing is cut off, and nothing depends on colour or on box characters."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from replctl.cli.status_cells import COLUMNS, Cells, Column, cells_of
+from replctl.cli.text import escape, wrapped
+from replctl.model.report import Finding, Health, NodeReport, Severity, StatusReport, Unlisted
+
+GAP = 2
+"""Blanks between two columns."""
+UNBOUNDED = 10_000
+"""Columns of what is no terminal: a line stays a line."""
+
+_HEALTH_STYLES = {Health.HEALTHY: "bold green", Health.DEGRADED: "bold yellow", Health.CRITICAL: "bold red"}
+_SEVERITY_STYLES = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
+
+_FOLDED: tuple[tuple[Column, Column], ...] = (
+    (Column.NODE, Column.ROLE),
+    (Column.STATE, Column.UPSTREAM),
+    (Column.UNRECEIVED, Column.UNREPLAYED),
+    (Column.AGE, Column.SYNC),
+    (Column.SLOT, Column.ENV),
+    (Column.PROMOTE, Column.TIMELINE),
+)
+
+
+class Layout(Enum):
+    """How a node's cells are arranged; ``status_renderable`` takes the first that fits."""
+
+    WIDE = "one line a node"
+    TERSE = "one line a node, PROMOTE? without the reason that STATE gives already"
+    FOLDED = "two lines a node"
+    BLOCKS = "a block of lines a node"
+
+
+def print_status(report: StatusReport, console: Console) -> None:
+    """Show the report: fitted to a terminal, in stable plain columns anywhere else."""
+    if console.is_terminal:
+        console.print(status_renderable(report, width=console.width))
+    else:
+        console.out(status_text(report), end="", highlight=False)
+
+
+def status_text(report: StatusReport, *, width: int = UNBOUNDED) -> str:
+    """The report as plain text without trailing blanks, fitted to ``width`` columns."""
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=width, color_system=None, force_terminal=False, highlight=False, emoji=False)
+    console.print(status_renderable(report, width=width))
+    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+
+
+def status_renderable(report: StatusReport, *, width: int) -> RenderableType:
+    """The whole report, for a console or a live display of ``width`` columns."""
+    parts: list[RenderableType] = [_header(report), Text(), _nodes(report.nodes, width)]
+    if report.unlisted:
+        parts += [Text(), Text("not in the inventory", style="bold"), *map(_unlisted, report.unlisted)]
+    if report.findings:
+        parts += [Text(), _findings(report.findings, width)]
+    return Group(*parts)
+
+
+def _header(report: StatusReport) -> Text:
+    primary = escape(report.primary) if report.primary else "unknown"
+    timeline = report.timeline if report.timeline is not None else "unknown"
+    identifier = escape(report.system_identifier) if report.system_identifier else "unknown"
+    return Text.assemble(
+        "cluster ",
+        (escape(report.cluster), "bold"),
+        ": ",
+        (report.health.value, _HEALTH_STYLES[report.health]),
+        f", primary {primary}, timeline {timeline}, system identifier {identifier}",
+    )
+
+
+def _nodes(nodes: Iterable[NodeReport], width: int) -> RenderableType:
+    rows = [cells_of(node) for node in nodes]
+    for layout, arrange in _LAYOUTS.items():
+        lines = arrange(rows)
+        if _width_of(lines) <= width:
+            return _table(lines, right=_right_columns(layout))
+    return _blocks(rows)
+
+
+def _wide(rows: Iterable[Cells]) -> list[list[Text]]:
+    return [_titles(COLUMNS), *([row[column] for column in COLUMNS] for row in rows)]
+
+
+def _terse(rows: Iterable[Cells]) -> list[list[Text]]:
+    return _wide([_shortened(row) for row in rows])
+
+
+def _folded(rows: Iterable[Cells]) -> list[list[Text]]:
+    """Two lines a node, upper cells on the first and lower cells on the second."""
+    upper, lower = zip(*_FOLDED, strict=True)
+    lines = [_titles(upper), _titles(lower)]
+    for row in map(_shortened, rows):
+        lines += [[row[column] for column in upper], [row[column] for column in lower]]
+    return lines
+
+
+def _shortened(row: Cells) -> Cells:
+    promote = row[Column.PROMOTE]
+    short = promote[:2] if promote.plain == f"no: {row[Column.STATE].plain}" else promote
+    return {**row, Column.PROMOTE: short}
+
+
+def _titles(columns: Iterable[Column]) -> list[Text]:
+    return [Text(column.value, style="bold") for column in columns]
+
+
+_LAYOUTS: dict[Layout, Callable[[Iterable[Cells]], list[list[Text]]]] = {
+    Layout.WIDE: _wide,
+    Layout.TERSE: _terse,
+    Layout.FOLDED: _folded,
+}
+
+
+def _right_columns(layout: Layout) -> frozenset[int]:
+    """Where numbers stand, and line up by their last digit."""
+    if layout is Layout.FOLDED:
+        return frozenset({2})
+    numeric = (Column.TIMELINE, Column.UNRECEIVED, Column.UNREPLAYED, Column.AGE)
+    return frozenset(COLUMNS.index(column) for column in numeric)
+
+
+def _width_of(lines: list[list[Text]]) -> int:
+    widths = [max(cell_len(cell.plain) for cell in column) for column in zip(*lines, strict=True)]
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _table(lines: list[list[Text]], right: frozenset[int]) -> Table:
+    table = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
+    for index in range(len(lines[0])):
+        table.add_column(no_wrap=True, justify="right" if index in right else "left")
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def _blocks(rows: Iterable[Cells]) -> Group:
+    return Group(*(_block(row) for row in rows))
+
+
+def _block(row: Cells) -> Group:
+    title = Text.assemble(row[Column.NODE], ": ", row[Column.ROLE], ", ", row[Column.STATE])
+    shown = (column for column in COLUMNS[3:] if row[column].plain not in ("", "-"))
+    cells = [Text.assemble(column.value.lower(), " ", row[column]) for column in shown]
+    return Group(title, Padding(Text("; ").join(cells), (0, 0, 0, GAP)))
+
+
+def _unlisted(unlisted: Unlisted) -> Text:
+    return Text(f"{unlisted.kind} {escape(unlisted.name)} {escape(unlisted.detail)}")
+
+
+def _findings(findings: Iterable[Finding], width: int) -> Table:
+    table = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    room = width - GAP - max(len(severity) for severity in Severity)
+    for finding in findings:
+        mark = Text(finding.severity.value, style=_SEVERITY_STYLES[finding.severity])
+        table.add_row(mark, Text(wrapped(f"{escape(finding.message)} [{finding.code}]", room)))
+        fix = Text(wrapped(f"fix: {escape(finding.hint)}", room))
+        fix.stylize("bold", 0, len("fix:"))
+        table.add_row("", fix)
+    return table

@@ -1,0 +1,57 @@
+"""Findings about what stands on a host: configuration that waits, leftovers of earlier runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from replctl.model.facts import Aside, HostFacts, NodeFacts, Primary, Replica, ServerFacts, Staging, Unreachable
+from replctl.model.inventory import Node
+from replctl.model.report import Finding, Severity
+from replctl.model.values import NodeName
+from replctl.planning.amounts import human_bytes
+from replctl.postgres.paths import staging_dir
+
+
+def host_findings(node: Node, found: NodeFacts) -> Iterator[Finding]:
+    """Leftovers, and configuration that is not in force."""
+    if isinstance(found, Primary | Replica):
+        yield from _configuration(found.node, found.server)
+    if not isinstance(found, Unreachable) and found.host is not None:
+        yield from _leftovers(node, found.host)
+
+
+def _configuration(name: NodeName, server: ServerFacts) -> Iterator[Finding]:
+    pending = sorted(setting for setting, row in server.settings.items() if row.pending_restart)
+    if pending:
+        message = f"{name} needs a restart before these settings take effect: {', '.join(pending)}"
+        yield Finding(Severity.INFO, "pending-restart", name, message, f"Run `replctl restart {name}`.")
+    if server.hba_errors:
+        message = f"{name} ignores its pg_hba.conf, which has errors: {'; '.join(server.hba_errors)}"
+        hint = "Mend these lines, or run `replctl config apply`; until then the rules loaded before stay in force."
+        yield Finding(Severity.WARNING, "hba-error", name, message, hint)
+
+
+def _leftovers(node: Node, host: HostFacts) -> Iterator[Finding]:
+    if host.staging is not None:
+        yield _staging(node, host.staging)
+    for aside in host.asides:
+        yield _aside(node.name, aside)
+
+
+def _staging(node: Node, staging: Staging) -> Finding:
+    name, path = node.name, staging_dir(node)
+    if staging.run is not None:
+        message = f"{name} has a staging directory, {path}: a run is under way or was cut short"
+        hint = "If no run is under way, run the interrupted command again: it goes on from there or clears it away."
+    else:
+        message = f"{name} has a directory where replctl stages, {path}, without the marker that makes it ours"
+        hint = f"Look at it on {name} and move it away; replctl leaves it alone."
+    return Finding(Severity.INFO, "staging", name, message, hint)
+
+
+def _aside(name: NodeName, aside: Aside) -> Finding:
+    size = "size unknown" if aside.size_bytes is None else human_bytes(aside.size_bytes)
+    message = f"{name} keeps {aside.path} ({size}), moved aside by an earlier run"
+    hint = f"When nothing in it is needed any more, run on {name}: `rm -rf -- {shlex.quote(aside.path)}`."
+    return Finding(Severity.INFO, "aside", name, message, hint)

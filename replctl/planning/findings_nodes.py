@@ -1,0 +1,144 @@
+"""Findings that follow from the state of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from replctl.model.facts import (
+    ClusterFacts,
+    DirectoryState,
+    Foreign,
+    NoInstance,
+    Primary,
+    Problem,
+    Replica,
+    Silent,
+    Stopped,
+    Unreachable,
+)
+from replctl.model.inventory import Inventory, Node
+from replctl.model.report import Finding, NodeState, Severity
+from replctl.model.values import NodeName, Timeline
+from replctl.planning.findings_replication import replication_findings
+from replctl.planning.states import state_of
+from replctl.planning.topology import server_of, walsender_owner
+
+
+def node_findings(inventory: Inventory, facts: ClusterFacts, name: NodeName) -> Iterator[Finding]:
+    """What the state of a node means, and why its figures may be unknown."""
+    found, node = facts.nodes[name], inventory.nodes[name]
+    match found:
+        case Unreachable():
+            yield _unreachable(inventory, facts, found, node)
+        case NoInstance():
+            yield _absent(facts, found)
+        case Foreign():
+            yield _foreign(facts, found)
+        case Stopped():
+            yield _stopped(facts, found)
+            yield from _later_timeline(facts, name, found.control.timeline)
+        case Silent():
+            yield _silent(inventory, facts, found)
+            yield from _later_timeline(facts, name, found.control.timeline)
+        case Primary():
+            yield from _without_ssh(name, found.ssh, node)
+        case Replica():
+            yield from _without_ssh(name, found.ssh, node)
+            yield from replication_findings(inventory, facts, found)
+        case _:
+            assert_never(found)
+
+
+def _unreachable(inventory: Inventory, facts: ClusterFacts, found: Unreachable, node: Node) -> Finding:
+    message = f"{found.node} is unreachable: {found.ssh.message}"
+    if found.sql is not None:
+        message += f"; by SQL: {found.sql.message}"
+    sender = server_of(facts, facts.primary.node if facts.primary else None)
+    if sender and any(walsender_owner(inventory, facts, w) == found.node for w in sender.walsenders):
+        message += "; the primary still lists its walsender"
+    return Finding(Severity.WARNING, "unreachable", found.node, message, _hint_of(found.ssh, node))
+
+
+def _absent(facts: ClusterFacts, found: NoInstance) -> Finding:
+    directory = found.host.directory
+    if directory.state is DirectoryState.OTHER:
+        seen = ", ".join(directory.content[:3])
+        return Finding(
+            Severity.WARNING,
+            "directory-not-empty",
+            found.node,
+            f"{found.node} has no instance: {directory.path} holds something else ({seen})",
+            f"Look at it, move it away, then run `replctl add-replica {found.node}`.",
+        )
+    if directory.state is DirectoryState.CLUSTER:
+        return Finding(
+            Severity.WARNING,
+            "directory-unreadable",
+            found.node,
+            f"{found.node} has no usable instance: pg_control in {directory.path} could not be read",
+            f"Run pg_controldata on {found.node} by hand and see what it says.",
+        )
+    message = f"{found.node} has no instance: {directory.path} is {directory.state}"
+    run = f"run `replctl add-replica {found.node}`."
+    hint = run.capitalize() if facts.primary else f"Once a primary runs, {run}"
+    return Finding(Severity.WARNING, "absent", found.node, message, hint)
+
+
+def _foreign(facts: ClusterFacts, found: Foreign) -> Finding:
+    here = "runs" if found.running else "holds"
+    message = (
+        f"{found.node} {here} another cluster, with system identifier {found.system_identifier}"
+        f" and not {facts.system_identifier}; nothing more is reported of it"
+    )
+    hint = f"Point `nodes.{found.node}` at this cluster's own host, port and data_dir, or move the other cluster away."
+    return Finding(Severity.WARNING, "foreign", found.node, message, hint)
+
+
+def _stopped(facts: ClusterFacts, found: Stopped) -> Finding:
+    name, state = found.node, found.control.state
+    message = f"{name} is stopped (pg_control: {state}), so that its replication figures are unknown"
+    if found.host.standby_signal:
+        run = f"run `replctl add-replica {name}` to start it."
+        hint = run.capitalize() if facts.primary else f"Once a primary runs, {run}"
+        return Finding(Severity.WARNING, "stopped", name, message, hint)
+    if facts.primary:
+        hint = f"Run `replctl rejoin {name}` to make it a replica of {facts.primary.node}."
+    elif facts.primaries:
+        hint = f"Leave {name} stopped until one primary alone runs."
+    else:
+        hint = f"Run `replctl init-primary {name}` to start it again as primary, if no other node took over."
+    return Finding(Severity.WARNING, "stopped", name, f"{message}; it was a primary", hint)
+
+
+def _later_timeline(facts: ClusterFacts, name: NodeName, timeline: Timeline) -> Iterator[Finding]:
+    primary = facts.primary
+    if primary is not None and timeline > primary.server.timeline:
+        yield Finding(
+            Severity.CRITICAL,
+            "later-timeline",
+            name,
+            f"{name} is on timeline {timeline}, later than the primary's {primary.server.timeline}: "
+            f"{primary.node} may be an old primary that came back",
+            f"Find out which node was promoted last before anything is written to {primary.node}.",
+        )
+
+
+def _silent(inventory: Inventory, facts: ClusterFacts, found: Silent) -> Finding:
+    name = found.node
+    if state_of(inventory, facts, found) is NodeState.STARTING:
+        message = f"{name} is starting and takes no connections yet, so that its replication figures are unknown"
+        hint = "Wait, and watch it with `replctl status --watch`; its server log says how far recovery is."
+        return Finding(Severity.WARNING, "starting", name, message, hint)
+    message = f"{name} runs and does not answer SQL, so that its replication figures are unknown: {found.sql.message}"
+    return Finding(Severity.WARNING, "ssh-only", name, message, _hint_of(found.sql, inventory.nodes[name]))
+
+
+def _without_ssh(name: NodeName, problem: Problem | None, node: Node) -> Iterator[Finding]:
+    if problem is not None:
+        message = f"{name} answers SQL and not SSH: {problem.message}"
+        yield Finding(Severity.WARNING, "sql-only", name, message, _hint_of(problem, node))
+
+
+def _hint_of(problem: Problem, node: Node) -> str:
+    return problem.hint or f"See what `ssh {node.ssh_host}` says."
