@@ -64,7 +64,7 @@ class Inquiry:
 
 
 def observe(fleet: Fleet, inventory: Inventory, passwords: Passwords) -> ClusterFacts:
-    """Facts of every node of the inventory and of the env file. Raises nothing for a single node."""
+    """Facts of every node of the inventory. Raises nothing for a single node; the env file is observe_env's."""
 
     def look(name: NodeName) -> NodeFacts:
         return _observe_node(fleet[name], inventory.nodes[name], inventory, passwords)
@@ -78,7 +78,6 @@ def observe(fleet: Fleet, inventory: Inventory, passwords: Passwords) -> Cluster
     return ClusterFacts(
         nodes={name: _judge_identity(facts, identifier) for name, facts in nodes.items()},
         system_identifier=identifier,
-        env=observe_env(inventory, passwords),
     )
 
 
@@ -101,11 +100,12 @@ def observe_env(inventory: Inventory, passwords: Passwords) -> EnvListing:
 def inquire(
     facts: ClusterFacts, inquiry: Inquiry, fleet: Fleet, inventory: Inventory, passwords: Passwords
 ) -> ClusterFacts:
-    """The same facts, with what a changing command needs beyond them."""
+    """The same facts, with what a changing command needs beyond them. Raises InventoryError for the env file."""
     return replace(
         facts,
         nodes=_with_passfiles(facts, fleet, inventory, passwords),
         logins=_try_logins(fleet, inventory, inquiry),
+        env=observe_env(inventory, passwords),
         cluster_bytes=_cluster_bytes(facts, fleet, inventory) if inquiry.size else None,
     )
 

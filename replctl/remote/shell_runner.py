@@ -1,0 +1,226 @@
+"""The Runner over any way to start a shell on a host; SSH and local processes differ in that way alone."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from replctl.model.errors import CommandFailedError, InterruptedByOperator, UnreachableError, WaitTimeoutError
+from replctl.model.secret import Secret
+from replctl.model.values import NodeName
+from replctl.remote.ports import Cancellation, Clock, CommandResult
+from replctl.remote.printable import one_line
+from replctl.remote.process import Pipes, ShellProcess, Told
+from replctl.remote.script import END_GROUP, command_script, switching_script
+from replctl.remote.waiting import NeverCancelled
+
+START_SECONDS = 10.0
+"""For a user switch and the probe that decides about it; both take milliseconds on a healthy host."""
+END_SECONDS = 5.0
+_STDERR_KEPT = 4096
+
+_WHO = (
+    'id -un && id -u && [ "$(id -u)" = 0 ] && [ "$1" != root ] || exit 0; '
+    'id -u -- "$1" && id -g -- "$1" || exit 0; '
+    'eval "echo ~$1"; command -v setpriv || command -v runuser'
+)
+
+
+class Shells(Protocol):
+    """Starts shells on one host."""
+
+    @property
+    def node(self) -> NodeName: ...
+
+    @property
+    def account(self) -> str:
+        """The user that shells belong to, as far as it is known without asking the host."""
+        ...
+
+    def open(self, script: bytes, timeout: float, cancellation: Cancellation) -> Pipes:
+        """A shell that runs ``script``. Raises UnreachableError, ConnectionLostError, and what the cancellation
+        raises."""
+        ...
+
+    def open_urgent(self, script: bytes, timeout: float) -> Pipes:
+        """Like open, but without waiting for a free session: it ends what occupies them."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who the host says we are, and the command prefix that makes us the OS user."""
+
+    name: str
+    switch: tuple[str, ...]
+
+
+@dataclass(eq=False, slots=True)
+class _AccountOnce:
+    """Asked of the host at the first command, then kept."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    found: Account | None = None
+
+    def get(self, ask: Callable[[], Account]) -> Account:
+        with self.lock:
+            if self.found is None:
+                self.found = ask()
+            return self.found
+
+
+@dataclass(frozen=True, slots=True)
+class ShellRunner:
+    """Implements ports.Runner. Threads may share it."""
+
+    shells: Shells
+    os_user: str
+    clock: Clock
+    cancellation: Cancellation
+    _account: _AccountOnce = field(default_factory=_AccountOnce)
+
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes | Secret = b"", timeout: float, check: bool = True
+    ) -> CommandResult:
+        deadline = self.clock.now() + timeout
+        account = self._account.get(self._ask_account)
+        process = self._begin(argv, account, self._open(timeout))
+        result = self._complete(process, argv, _plain(stdin), deadline, timeout)
+        if check and result.status != 0:
+            raise self._failure(argv, result)
+        return result
+
+    def spawn(self, argv: Sequence[str]) -> ShellProcess:
+        account = self._account.get(self._ask_account)
+        process = self._begin(argv, account, self._open(START_SECONDS))
+        try:
+            process.start(self.clock.now() + START_SECONDS)
+        except TimeoutError:
+            process.kill()
+            raise self._timed_out(argv, START_SECONDS) from None
+        except (InterruptedByOperator, UnreachableError):
+            process.kill()
+            raise
+        return process
+
+    def shielded(self) -> ShellRunner:
+        return replace(self, cancellation=NeverCancelled())
+
+    def close(self) -> None:
+        self.shells.close()
+
+    def _open(self, timeout: float) -> Callable[[bytes], Pipes]:
+        return lambda script: self.shells.open(script, timeout, self.cancellation)
+
+    def _begin(self, argv: Sequence[str], account: Account, open_shell: Callable[[bytes], Pipes]) -> ShellProcess:
+        token = secrets.token_hex(16)
+        script = command_script(argv, token)
+        first, *rest = (switching_script(account.switch, script), script) if account.switch else (script,)
+        pipes = open_shell(first)
+        for part in rest:
+            pipes.queue(part)
+        told = Told(self.shells.node, account.name, self.os_user, switches=bool(account.switch))
+        return ShellProcess(pipes, token, told, self.cancellation, self.clock, self._end_group)
+
+    def _complete(
+        self, process: ShellProcess, argv: Sequence[str], stdin: bytes, deadline: float, timeout: float
+    ) -> CommandResult:
+        """``stdin`` follows the token: never into a shell that failed to become the command."""
+        try:
+            if stdin:
+                process.start(deadline)
+                process.pipes.queue(stdin)
+            process.pipes.close_stdin()
+            process.finish(deadline)
+            process.start(deadline)
+        except TimeoutError:
+            process.kill()
+            raise self._timed_out(argv, timeout) from None
+        except InterruptedByOperator:
+            process.kill()
+            raise
+        except UnreachableError:
+            process.pipes.close()
+            raise
+        return process.wait(timeout)
+
+    def _end_group(self, group: int) -> None:
+        deaf = self.shielded()
+        account = self._account.get(deaf._ask_account)
+        argv = (*END_GROUP, str(group))
+        process = deaf._begin(argv, account, lambda script: self.shells.open_urgent(script, END_SECONDS))
+        process.pipes.close_stdin()
+        try:
+            process.finish(self.clock.now() + END_SECONDS)
+        except TimeoutError:
+            pass  # a host that does not answer: the caller closes the channel
+        finally:
+            process.pipes.close()
+
+    def _ask_account(self) -> Account:
+        unswitched = Account(self.shells.account, ())
+        argv = ("/bin/sh", "-c", _WHO, "sh", self.os_user)
+        process = self._begin(argv, unswitched, self._open(START_SECONDS))
+        deadline = self.clock.now() + START_SECONDS
+        return self._switch_for(self._complete(process, ("id",), b"", deadline, START_SECONDS))
+
+    def _switch_for(self, answer: CommandResult) -> Account:
+        name, uid, *of_os_user = answer.text.split("\n")[:-1] if answer.text.count("\n") > 1 else ("?", "?")
+        if name == self.os_user:
+            return Account(name, ())
+        if uid != "0":
+            return Account(name, ("sudo", "-n", "-H", "-u", self.os_user, "--"))
+        if len(of_os_user) < 4:
+            raise self._no_os_user(answer)
+        return Account(name, self._from_root(*of_os_user))
+
+    def _from_root(self, uid: str, gid: str, home: str, program: str) -> tuple[str, ...]:
+        """setpriv replaces itself; runuser stays in between, with a PAM session."""
+        identity = ("env", f"HOME={home}", f"USER={self.os_user}", f"LOGNAME={self.os_user}")
+        if PurePosixPath(program).name == "setpriv":
+            return (*identity, program, f"--reuid={uid}", f"--regid={gid}", "--init-groups", "--")
+        return (*identity, program, "-u", self.os_user, "--")
+
+    def _no_os_user(self, answer: CommandResult) -> UnreachableError:
+        return UnreachableError(
+            f"root on {self.shells.node} cannot act as {self.os_user}: {one_line(answer.error_text) or 'no setpriv'}",
+            hint="Install PostgreSQL's server package there, which makes the user, or set postgres.os_user.",
+            node=self.shells.node,
+            code="os-user",
+        )
+
+    def _failure(self, argv: Sequence[str], result: CommandResult) -> CommandFailedError:
+        program = PurePosixPath(argv[0]).name
+        ended = "was ended by a signal" if result.status == -1 else f"ended with status {result.status}"
+        words = one_line(result.error_text)
+        return CommandFailedError(
+            f"{one_line(program)} on {self.shells.node} {ended}" + (f": {words}" if words else ""),
+            hint=f"To see more, run it on {self.shells.node} as {self.os_user}: {_shown(argv)}",
+            node=self.shells.node,
+            status=result.status,
+            stderr=result.error_text[-_STDERR_KEPT:],
+        )
+
+    def _timed_out(self, argv: Sequence[str], timeout: float) -> WaitTimeoutError:
+        return WaitTimeoutError(
+            f"{one_line(PurePosixPath(argv[0]).name)} on {self.shells.node} did not end within {timeout:g} s",
+            hint=f"Look at the load of {self.shells.node}, then run the same command again.",
+            node=self.shells.node,
+        )
+
+
+def _plain(stdin: bytes | Secret) -> bytes:
+    return stdin.reveal().encode() if isinstance(stdin, Secret) else stdin
+
+
+def _shown(argv: Sequence[str]) -> str:
+    """The beginning of the command line: the end of a long one is a script."""
+    line = one_line(shlex.join(argv), limit=100_000)
+    return line if len(line) <= 300 else line[:300] + " ..."
