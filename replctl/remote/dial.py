@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import socket
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from replctl.remote.printable import one_line
 from replctl.remote.proxy import ProxyProcess, connect_tcp, jump_command, proxy_command, tune
 from replctl.remote.ssh_config import SshConfig, Target
 from replctl.remote.ssh_login import log_in
+from replctl.remote.transport import OrderedTransport
 
 KEEPALIVE_SECONDS = 5
 
@@ -121,7 +123,7 @@ class Dialer:
         stage: _Stage,
     ) -> Wire:
         known = KnownHosts.read(target.known_hosts, target.known_name)
-        transport = paramiko.Transport(stream)
+        transport = OrderedTransport(stream)
         below.insert(0, transport.close)
         options = transport.get_security_options()
         options.key_types = known.prefer(options.key_types)
@@ -198,7 +200,7 @@ def _check_host_key(transport: paramiko.Transport, target: Target, known: KnownH
     verdict = known.judge(key)
     if verdict is Verdict.KNOWN:
         return
-    file = target.known_hosts[0] if target.known_hosts else "~/.ssh/known_hosts"
+    file = shlex.quote(str(target.known_hosts[0])) if target.known_hosts else "~/.ssh/known_hosts"
     where = f"{key.type} {key.fingerprint} at {target.address}"
     compare = (
         f"On {target.node} itself, run `ssh-keygen -lf /etc/ssh/ssh_host_{_file_type(key.type)}_key.pub` and compare "

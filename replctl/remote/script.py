@@ -46,9 +46,10 @@ def encoded(script: str) -> bytes:
 def loader(script: bytes) -> str:
     """The shell that reads ``script``, and not a byte more, from its stdin and runs it.
 
-    dd with one-byte reads: some versions of head -c read ahead and would swallow the command's own stdin.
+    dd with one-byte reads: some versions of head -c read ahead and would swallow the command's own stdin. A profile
+    may have left us any PATH.
     """
-    return f's=$(dd bs=1 count={len(script)} 2>/dev/null);eval "$s"'
+    return f'PATH="{SYSTEM_PATH}:$PATH";export PATH;s=$(dd bs=1 count={len(script)} 2>/dev/null);eval "$s"'
 
 
 def login_command(script: bytes) -> str:
@@ -66,8 +67,8 @@ def command_script(argv: Sequence[str], token: str) -> bytes:
         '[ "$group" = "$$" ] || exec setsid /bin/sh -c "$s"\n'
         "cd / || exit\n"
         f"unset LANGUAGE {_LIBPQ_VARIABLES}\n"
-        f'LC_ALL=C PATH="{SYSTEM_PATH}${{PATH:+:$PATH}}"\n'
-        "export LC_ALL PATH\n"
+        "LC_ALL=C\n"
+        "export LC_ALL\n"
         f"printf '%s %s\\n' {token} \"$$\"\n"
         f"printf '%s\\n' {token} >&2\n"
         f"exec {shell_words(argv)}\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -173,12 +174,14 @@ class SshHost:
     def open_tcp(self, host: str, port: int, timeout: float) -> paramiko.Channel:
         """A connection from the node's sshd to ``host:port``. Raises UnreachableError, ConnectionLostError."""
         wire = self.connect(NeverCancelled())
+        wait = Waiting(self.dialer.clock, NeverCancelled(), timeout, _SESSION_POLL_SECONDS)
         try:
-            return wire.transport.open_channel("direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=timeout)
+            channel = wait.until(lambda: _channel(self.node, wire, "direct-tcpip", (host, port), timeout))
         except paramiko.ChannelException as error:
             raise self._not_forwarded(host, port, error.code) from error
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise _broken(self.node, wire) from error
+        if channel is None:
+            raise _silent(self.node)
+        return channel
 
     def close(self) -> None:
         with self._turn:
@@ -239,10 +242,26 @@ class SshHost:
 def _session(node: NodeName, wire: Wire, timeout: float) -> paramiko.Channel | None:
     """A session channel; None when sshd has none left for now."""
     try:
-        return wire.transport.open_session(timeout=timeout)
+        return _channel(node, wire, "session", None, timeout)
     except paramiko.ChannelException:
         return None
+
+
+def _channel(
+    node: NodeName, wire: Wire, kind: str, address: tuple[str, int] | None, timeout: float
+) -> paramiko.Channel | None:
+    """None when the reason for a refusal was lost: Paramiko keeps one a connection, and another thread took it.
+
+    Raises ChannelException with the reason, UnreachableError when sshd does not answer, ConnectionLostError.
+    """
+    started = time.monotonic()
+    try:
+        return wire.transport.open_channel(kind, address, ("127.0.0.1", 0), timeout=timeout)
+    except paramiko.ChannelException:
+        raise
     except (paramiko.SSHException, EOFError, OSError) as error:
+        if wire.transport.is_active() and time.monotonic() - started < timeout:
+            return None
         raise _broken(node, wire) from error
 
 

@@ -90,9 +90,10 @@ def _copy(source: Stream, sink: Stream) -> None:
 def _end(stream: Stream) -> None:
     """What was sent before still arrives; a blocked recv returns."""
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-        stream.shutdown(socket.SHUT_RDWR)
-    if isinstance(stream, paramiko.Channel):
-        stream.close()
+        if isinstance(stream, paramiko.Channel):
+            stream.close()
+        else:
+            stream.shutdown(socket.SHUT_RDWR)
 
 
 def _private_folder(name: str) -> Path:
