@@ -11,7 +11,7 @@ from replctl.model.values import NodeName
 OUTCOME_WORDS = {
     StepOutcome.PLANNED: "planned",
     StepOutcome.DONE: "done",
-    StepOutcome.UNCHANGED: "as it should be",
+    StepOutcome.UNCHANGED: "ok",
     StepOutcome.FAILED: "failed",
     StepOutcome.UNDONE: "undone",
     StepOutcome.UNDO_FAILED: "could not be undone",

@@ -101,10 +101,10 @@ def show(console: Console, renderable: RenderableType) -> None:
 
 def print_json(document: object) -> None:
     """One document on stdout, indented for people who look at it."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 def print_json_line(document: object) -> None:
     """One document on one line of stdout, written out at once: a pipe's reader waits for it."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()

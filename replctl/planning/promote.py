@@ -27,7 +27,7 @@ from replctl.model.actions import (
 )
 from replctl.model.facts import Primary, Replica, ServerFacts, Stopped, Unreachable
 from replctl.model.plan import Plan, Refusal, Refused, Stage, Step
-from replctl.model.values import NodeName
+from replctl.model.values import SLOT_PREFIX, NodeName
 from replctl.planning.situation import (
     Situation,
     needs_host,
@@ -163,7 +163,7 @@ def _return_as_replica(
         step("start", old, StartPostgres(), f"{old} comes back as a replica, once its postmaster is gone"),
         step("streaming", old, AwaitStreaming(name), f"a link counts only once {name}'s own WAL has come through it"),
         *(
-            step(f"sweep-{slot}", old, DropSlot(slot), "a slot left on a replica keeps WAL for nobody")
+            step(_sweep_id(slot), old, DropSlot(slot), "a slot left on a replica keeps WAL for nobody")
             for slot in stale
         ),
     )
@@ -247,9 +247,13 @@ def _sweep(replica: Replica) -> tuple[Step, ...]:
     if needs_host(replica):
         return ()
     return tuple(
-        step(f"sweep-{slot}", replica.node, DropSlot(slot), "a slot left on a replica keeps WAL for nobody")
+        step(_sweep_id(slot), replica.node, DropSlot(slot), "a slot left on a replica keeps WAL for nobody")
         for slot in _stale_slots(replica.server)
     )
+
+
+def _sweep_id(slot: str) -> str:
+    return f"sweep-{slot.removeprefix(SLOT_PREFIX)}"
 
 
 def _stale_slots(server: ServerFacts) -> tuple[str, ...]:

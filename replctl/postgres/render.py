@@ -15,6 +15,7 @@ from replctl.model.actions import ConfigFile
 from replctl.model.errors import InventoryError
 from replctl.model.inventory import Inventory, Node
 from replctl.postgres.conf_syntax import quote_hba_host, quote_hba_name, quote_setting
+from replctl.postgres.ownership import marked
 from replctl.postgres.settings import RAISABLE, is_loopback, managed_settings
 
 POSTGRESQL_CONF = "postgresql.conf"
@@ -60,7 +61,7 @@ def render_config(
         PG_HBA_CONF: hba_values(inventory, node),
     }
     return tuple(
-        ConfigFile(name, _render(inventory, f"{name}.j2", text, {**about, **values[name]}))
+        ConfigFile(name, marked(_render(inventory, f"{name}.j2", text, {**about, **values[name]})))
         for name, text in texts.items()
     )
 

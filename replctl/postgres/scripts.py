@@ -50,6 +50,26 @@ def read_file(path: str) -> tuple[str, ...]:
     return script('[ ! -e "$1" ] || cat -- "$1"', path)
 
 
+def read_standby(directory: str) -> tuple[str, ...]:
+    """Print postgresql.auto.conf, behind a line that says whether standby.signal is there."""
+    return script(
+        '[ -e "$1/standby.signal" ] && echo standby || echo no-signal; '
+        '[ ! -e "$1/postgresql.auto.conf" ] || cat -- "$1/postgresql.auto.conf"',
+        directory,
+    )
+
+
+def write_standby(directory: str) -> tuple[str, ...]:
+    """Replace postgresql.auto.conf by stdin, and only then make standby.signal; both durable."""
+    return script(
+        'set -e; umask 077; cd -- "$1"; cat >postgresql.auto.conf.replctl-tmp; : >standby.signal.replctl-tmp; '
+        "sync -- postgresql.auto.conf.replctl-tmp standby.signal.replctl-tmp; "
+        "mv -f -- postgresql.auto.conf.replctl-tmp postgresql.auto.conf; "
+        "mv -f -- standby.signal.replctl-tmp standby.signal; sync -- .",
+        directory,
+    )
+
+
 def same_content(path: str) -> tuple[str, ...]:
     """Status 0 when the file is as stdin has it and nobody else can read it."""
     return script('[ "$(stat -c %a -- "$1" 2>/dev/null)" = 600 ] && cmp -s -- "$1" -', path)

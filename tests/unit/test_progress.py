@@ -53,7 +53,7 @@ def test_plain_lines_have_node_step_and_event() -> None:
         "db2   clone        copying 220 MiB of 3 GiB (7 %), 110 MiB/s, 25.9 s left",
         "db2   clone        copying 440 MiB of 3 GiB (14 %), 110 MiB/s, 23.9 s left",
         "db2   clone        done in 1.5 s",
-        "here  env          as it should be: it lists these nodes already",
+        "here  env          ok: it lists these nodes already",
         "db2   clone        could not be undone: disk \\x1b[31m[red]full",
         "warning: db4 cannot be reached",
     ]

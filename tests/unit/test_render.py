@@ -11,6 +11,7 @@ from replctl.model.errors import InventoryError
 from replctl.model.inventory import Inventory
 from replctl.model.values import NodeName
 from replctl.postgres.conf_syntax import parse_conf
+from replctl.postgres.ownership import MARK
 from replctl.postgres.render import Templates, hba_addresses, render_config
 from replctl.postgres.settings import MANAGED, managed_settings
 from tests.unit.config_inventories import (
@@ -105,8 +106,8 @@ def test_a_failing_template_of_the_operator_is_named_with_its_folder() -> None:
 def test_templates_get_plain_values_and_no_secret() -> None:
     inventory = three_nodes()
     text = rendered(inventory, Templates("{{ cluster }} {{ node }} {{ host }} {{ major }}", "{{ peers | join(' ') }}"))
-    assert text["postgresql.conf"] == "chat db1 10.0.0.11 15"
-    assert text["pg_hba.conf"] == "10.0.0.11/32 10.0.0.12/32 10.0.0.13/32"
+    assert text["postgresql.conf"] == f"# {MARK}\nchat db1 10.0.0.11 15"
+    assert text["pg_hba.conf"] == f"# {MARK}\n10.0.0.11/32 10.0.0.12/32 10.0.0.13/32"
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ REFUSED = Outcome(
 def test_an_outcome_says_what_happened_and_what_comes_next() -> None:
     assert plain(outcome_renderable(PROMOTED, took_ms=63_210)) == (
         "promote, cluster chat: incomplete: the cluster was changed, and something is left to do, 1 step, "
-        "1 as it should be, in 1m 3s\n"
+        "1 ok, in 1m 3s\n"
         "failed: start on db1: db1 did not start\\x07\n"
         "writes: were down for 142 ms\n"
         "  note: db3 is left out\n"

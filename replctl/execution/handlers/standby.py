@@ -39,14 +39,11 @@ def configure_standby(context: Context, action: ConfigureStandby) -> Effect:
     if action.place is Place.STAGING:
         settings = dict.fromkeys(_LOCAL) | settings
     runner = context.runner()
-    old = runner.run(scripts.read_file(f"{directory}/{AUTO_CONF}"), timeout=FILE_SECONDS).text
+    signal, _, old = runner.run(scripts.read_standby(directory), timeout=FILE_SECONDS).text.partition("\n")
     new = edit_auto_conf(old, settings)
-    marked = runner.run(("test", "-e", f"{directory}/{SIGNAL}"), timeout=FILE_SECONDS, check=False).status == 0
-    if new == old and marked:
+    if new == old and signal == "standby":
         return Unchanged(f"it follows {action.upstream} already")
-    if new != old:
-        runner.run(scripts.write_file(f"{directory}/{AUTO_CONF}"), stdin=new.encode(), timeout=FILE_SECONDS)
-    runner.run(scripts.write_file(f"{directory}/{SIGNAL}"), timeout=FILE_SECONDS)
+    runner.run(scripts.write_standby(directory), stdin=new.encode(), timeout=FILE_SECONDS)
     return Changed()
 
 
