@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import assert_never
 
 from replctl.model.actions import (
+    AwaitStreaming,
     CreateDatabase,
     CreateRole,
     GrantRewind,
     InitCluster,
     InstallStaging,
     Place,
+    ReloadConfig,
     RemovePassfile,
     RemoveStaging,
     RoleKind,
@@ -41,6 +43,7 @@ from replctl.planning.situation import (
     refuse_silent,
     refuse_unreachable,
     sequence,
+    side_by_side,
     step,
     unreachable_notes,
     write_config,
@@ -166,12 +169,21 @@ def _start_again(situation: Situation, facts: Stopped) -> Plan | Refused:
     refusals = [*_no_stopped_replica(facts), *_ours(facts.host, name), *_nobody_went_on(situation, facts)]
     if refusals:
         return situation.refuse(COMMAND, refusals)
-    stage = sequence(
-        step("start", name, StartPostgres(), "the primary was stopped, and no other node has gone on without it"),
-        *_roles(situation, name),
-        publish(situation, name, proven_replicas(situation.inventory, situation.facts)),
+    start = step("start", name, StartPostgres(), "the primary was stopped, and no other node has gone on without it")
+    replicas = [replica.node for replica in situation.facts.replicas if not needs_host(replica)]
+    stages = (
+        sequence(start, *_roles(situation, name)),
+        side_by_side(_come_back(replica, name) for replica in replicas),
+        sequence(publish(situation, name, replicas)),
     )
-    return situation.plan(COMMAND, [stage])
+    return situation.plan(COMMAND, stages)
+
+
+def _come_back(replica: NodeName, name: NodeName) -> tuple[Step, ...]:
+    return (
+        step("wake", replica, ReloadConfig(), "a reload ends the pause between two attempts to connect"),
+        step("streaming", replica, AwaitStreaming(name), f"it follows {name} again"),
+    )
 
 
 def _no_stopped_replica(facts: Stopped) -> list[Refusal]:

@@ -346,23 +346,17 @@ def _gone_on(situation: Situation, old: Stopped) -> list[Refusal]:
 def _with_way_out(situation: Situation, refusals: list[Refusal]) -> list[Refusal]:
     """With the primary dead a switchover is impossible; say what is possible."""
     stopped = [
-        facts.node
+        Refusal(
+            "primary-stopped",
+            facts.node,
+            f"no node runs as primary: {facts.node} was the primary and is stopped",
+            f"`replctl init-primary {facts.node}` starts it again and loses nothing. A failover without it is not "
+            "supported by this version.",
+        )
         for facts in situation.facts.nodes.values()
         if isinstance(facts, Stopped) and not facts.host.standby_signal
     ]
-    return [
-        *refusals,
-        *(
-            Refusal(
-                "primary-stopped",
-                name,
-                f"{name} is a stopped primary that was not shut down cleanly by a switchover",
-                f"`replctl init-primary {name}` starts it again, without losing anything. A failover without it is not "
-                "supported by this version.",
-            )
-            for name in stopped
-        ),
-    ]
+    return [*stopped, *(refusal for refusal in refusals if not stopped or refusal.code != "no-primary")]
 
 
 def _only(step_or_none: Step | None) -> tuple[Step, ...]:
