@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 
 def one_line(text: str, limit: int = 500) -> str:
     """``text`` without control characters: white space becomes one blank, the rest is escaped; at most ``limit``
@@ -14,7 +12,7 @@ def one_line(text: str, limit: int = 500) -> str:
 
 
 def _shown(character: str) -> str:
-    """Cc and Cf hold escape sequences and the marks that turn the direction of writing."""
-    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co"}:
-        return character.encode("unicode_escape", "surrogatepass").decode("ascii")
-    return character
+    """Not printable are, among others, escape sequences and the marks that turn the direction of writing."""
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -20,6 +20,7 @@ from replctl.remote.ports import MAX_OUTPUT_BYTES, Cancellation, Clock, CommandR
 from replctl.remote.printable import one_line
 
 POLL_SECONDS = 0.1
+KILL_SECONDS = 2.0
 STALL_SECONDS = 15.0
 """A stdin that takes nothing for so long belongs to a host that is gone."""
 
@@ -124,9 +125,10 @@ class ShellProcess:
 
     def kill(self) -> None:
         try:
+            self._drain(self.clock.now() + KILL_SECONDS, lambda: self.out.started)
             if self.out.group is not None and not self.done:
                 self.end_group(self.out.group)
-            self._drain(self.clock.now() + 2)
+            self._drain(self.clock.now() + KILL_SECONDS, lambda: False)
         except ReplctlError:
             pass  # the host stopped answering: there is nothing left to end it with
         self.pipes.close()
@@ -187,10 +189,12 @@ class ShellProcess:
             return rest
         raise EOFError
 
-    def _drain(self, deadline: float) -> None:
-        while not self.done and self.clock.now() < deadline:
+    def _drain(self, deadline: float, enough: Callable[[], bool]) -> None:
+        """Take what still comes: a command that is about to begin must be known by its group to be ended."""
+        while not enough() and not self.done and self.clock.now() < deadline:
             self._exchange(POLL_SECONDS)
             self.out.take_rest()
+            self.err.take_rest()
 
     def _refuse(self) -> NoReturn:
         """The command did not begin. Judged by the missing token; the words are only quoted."""

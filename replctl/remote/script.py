@@ -69,8 +69,8 @@ def command_script(argv: Sequence[str], token: str) -> bytes:
         f"unset LANGUAGE {_LIBPQ_VARIABLES}\n"
         "LC_ALL=C\n"
         "export LC_ALL\n"
-        f"printf '%s %s\\n' {token} \"$$\"\n"
-        f"printf '%s\\n' {token} >&2\n"
+        f"printf '%s %s\\n' {token} \"$$\" || exit\n"  # nobody listens any more: nobody could end the command
+        f"printf '%s\\n' {token} >&2 || exit\n"
         f"exec {shell_words(argv)}\n"
     )
 

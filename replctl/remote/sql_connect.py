@@ -65,12 +65,11 @@ def connect(endpoint: Endpoint, login: Login, timeout: float) -> PGconn:
     Raises SqlError with the server's SQLSTATE when the login is refused, else UnreachableError.
     """
     _scrub_environment()
-    text = conninfo.make_conninfo("", **_parameters(endpoint, login))
     deadline = time.monotonic() + timeout
     try:
         return within(
             timeout + 0.3,  # libpq resolves names without a limit
-            lambda: _connect(text, endpoint, login, deadline),
+            lambda: _connect(endpoint, login, deadline),
             cancellation=NeverCancelled(),
             discard=lambda late: late.finish(),
         )
@@ -78,21 +77,62 @@ def connect(endpoint: Endpoint, login: Login, timeout: float) -> PGconn:
         raise _no_answer(endpoint, timeout) from None
 
 
-def _connect(text: str, endpoint: Endpoint, login: Login, deadline: float) -> PGconn:
+def _connect(endpoint: Endpoint, login: Login, deadline: float) -> PGconn:
+    result = _attempt(endpoint, login, "disable" if endpoint.is_tunnel else "prefer", deadline)
+    if not isinstance(result, _Failed):
+        return result
+    words = result.words
+    if words is None and not endpoint.is_tunnel:
+        if failure := _tcp_failure(endpoint, deadline):
+            raise failure
+        words = _words_without_tls(endpoint, login, result.libpq_says, deadline)
+    if words is not None:
+        raise words.error(endpoint.node, f"{endpoint.shown} does not let {login.user} in")
+    raise UnreachableError(
+        f"no SQL session at {endpoint.shown}: {one_line(result.libpq_says)}",
+        hint=f"Check that PostgreSQL listens at {endpoint.shown}, and look at its log.",
+        node=endpoint.node,
+        code="connection-lost",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    libpq_says: str
+    words: ServerWords | None
+
+
+def _attempt(endpoint: Endpoint, login: Login, sslmode: str, deadline: float) -> PGconn | _Failed:
+    """One run of libpq's own state machine. Raises TimeoutError."""
+    text = conninfo.make_conninfo("", **_parameters(endpoint, login), sslmode=sslmode)
     connection = pq.PGconn.connect_start(text.encode())
     words: ServerWords | None = None
     try:
         while (step := connection.connect_poll()) != pq.PollingStatus.OK:
             if step == pq.PollingStatus.FAILED:
-                raise _failure(endpoint, login, words, connection.get_error_message(), deadline)
+                says = connection.get_error_message()
+                connection.finish()
+                return _Failed(says, words)
             reading = step == pq.PollingStatus.READING
             _wait(connection.socket, select.POLLIN if reading else select.POLLOUT, deadline)
-            words = (reading and _peek(connection.socket)) or words
+            words = (_peek(connection.socket) if reading else None) or words
     except BaseException:
         connection.finish()
         raise
     connection.nonblocking = 1
     return connection
+
+
+def _words_without_tls(endpoint: Endpoint, login: Login, libpq_says: str, deadline: float) -> ServerWords | None:
+    """TLS hides the SQLSTATE from us: have the server repeat its refusal without it. (SCRAM shows no password.)
+
+    Another refusal than the first one, such as that of a server which wants TLS, is not the one that counts.
+    """
+    result = _attempt(endpoint, login, "disable", deadline)
+    if not isinstance(result, _Failed):
+        result.finish()
+        return None
+    return result.words if result.words and result.words.message in libpq_says else None
 
 
 def _wait(descriptor: int, events: int, deadline: float) -> None:
@@ -103,26 +143,10 @@ def _wait(descriptor: int, events: int, deadline: float) -> None:
 
 
 def _peek(descriptor: int) -> ServerWords | None:
-    """Look at what libpq is about to read. (Under TLS there is nothing to see; sslmode=prefer then asks once more
-    without it.)"""
+    """Look at what libpq is about to read: it keeps the words of a refusal and drops the SQLSTATE."""
     with socket.socket(fileno=os.dup(descriptor)) as copy, contextlib.suppress(OSError):
         return server_words(copy.recv(_PEEK_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     return None
-
-
-def _failure(
-    endpoint: Endpoint, login: Login, words: ServerWords | None, libpq_says: str, deadline: float
-) -> Exception:
-    if words is not None:
-        return words.error(endpoint.node, f"{endpoint.shown} does not let {login.user} in")
-    if not endpoint.is_tunnel and (failure := _tcp_failure(endpoint, deadline)):
-        return failure
-    return UnreachableError(
-        f"no SQL session at {endpoint.shown}: {one_line(libpq_says)}",
-        hint=f"Check that PostgreSQL listens at {endpoint.shown}, and look at its log.",
-        node=endpoint.node,
-        code="connection-lost",
-    )
 
 
 def _tcp_failure(endpoint: Endpoint, deadline: float) -> Exception | None:
@@ -165,7 +189,6 @@ def _parameters(endpoint: Endpoint, login: Login) -> Mapping[str, str | int]:
         **({"require_auth": "!password"} if pq.version() >= 160000 else {}),
         "application_name": "replctl",
         "client_encoding": "utf8",
-        "sslmode": "disable" if endpoint.is_tunnel else "prefer",
         "gssencmode": "disable",
         "passfile": os.devnull,
         "tcp_user_timeout": 15_000,

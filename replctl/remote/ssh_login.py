@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import itertools
 import socket
 from collections.abc import Iterable, Iterator
@@ -118,7 +117,7 @@ def _public_blob(file: Path) -> bytes:
     try:
         fields = Path(f"{file}.pub").read_text("utf-8", "replace").split()
         return base64.b64decode(fields[1], validate=True)
-    except (OSError, IndexError, binascii.Error):
+    except (OSError, IndexError, ValueError):
         return b""
 
 

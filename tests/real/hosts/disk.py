@@ -13,8 +13,11 @@ DEPLOY = "deploy"
 """An ordinary OS user of every host who may become postgres by sudo without a password."""
 
 LOGINS = ("postgres", "root", DEPLOY)
-OWN_FILES = ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow", "etc/hosts")
-OWN_FOLDERS = ("etc/ssh", "etc/sudoers.d", "etc/postgresql", "var/lib/postgresql", "var/log", "home", "root", "tmp")
+OWN_FOLDERS = ("etc", "var/lib/postgresql", "var/log", "home", "root", "tmp")
+"""/etc as a whole: a file of the machine's that is renamed over, as useradd does with /etc/passwd, would silently lose
+what is mounted on it in every namespace."""
+OWN_ETC = ("etc/ssh", "etc/sudoers.d", "etc/postgresql")
+"""Folders of /etc that begin empty."""
 DEPLOY_ID = 40000
 SSHD_PID_FILE = "/run/sshd/listener.pid"
 
@@ -37,8 +40,12 @@ Subsystem sftp internal-sftp
 
 def make_disk(root: Path, names: Mapping[str, str], authorized_key: str) -> None:
     """Lay out a new host's disk. ``names`` are the addresses of all hosts by name."""
-    for folder in OWN_FOLDERS:
-        (root / folder).mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", "/etc", root / "etc"], check=True)  # keeps owners, unlike shutil
+    for folder in OWN_ETC:
+        remove_tree(root / folder)
+    for folder in (*OWN_FOLDERS, *OWN_ETC):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
     (root / "root").chmod(0o700)
     _write_accounts(root)
@@ -92,10 +99,7 @@ def _write_accounts(root: Path) -> None:
         "gshadow": f"{DEPLOY}:*::\n",
     }
     for name, line in extra.items():
-        source, copy = Path("/etc") / name, root / "etc" / name
-        shutil.copy2(source, copy)
-        shutil.chown(copy, source.stat().st_uid, source.stat().st_gid)
-        with copy.open("a") as file:
+        with (root / "etc" / name).open("a") as file:
             file.write(line)
 
 
@@ -118,7 +122,7 @@ def _write_fstab(root: Path) -> None:
     lines = [f"{_escape(source)} {_escape(target)} none bind,ro" for source, target in server_mounts(root)]
     lines += [f"{_escape(root / folder)} /{folder} none rbind" for folder in ("opt", "usr/lib/postgresql")]
     lines += ["host-run /run tmpfs mode=755", "host-shm /dev/shm tmpfs mode=1777"]
-    lines += [f"{_escape(root / path)} /{path} none bind" for path in (*OWN_FILES, *OWN_FOLDERS)]
+    lines += [f"{_escape(root / path)} /{path} none bind" for path in OWN_FOLDERS]
     (root / "fstab").write_text("".join(f"{line} 0 0\n" for line in lines))
 
 
