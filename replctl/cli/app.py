@@ -20,9 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 inventory_app = typer.Typer(help="Check an inventory, or print its JSON Schema for editors.", no_args_is_help=True)
-lab_app = typer.Typer(help="A throwaway cluster of local nodes, to try things on.", no_args_is_help=True)
 app.add_typer(inventory_app, name="inventory")
-app.add_typer(lab_app, name="lab")
 
 SETUP, EVERYDAY, RECORDS = "Set up", "Every day", "Records and tools"
 

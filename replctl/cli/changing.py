@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,20 +49,30 @@ class ChangeOptions:
 def run_change(command: str, options: ChangeOptions, intent: Callable[[Inventory], Intent], deed: str) -> ExitCode:
     """Run it. ``intent`` may raise UsageError for names that the inventory lacks; ``deed`` is for the question."""
 
-    def document(error: ReplctlError) -> None:
-        if options.output is Output.JSON:
-            print_json(outcome_document(error_outcome(command, "", error)))
+    cluster: list[str] = []  # its name, once the inventory could be read
 
     def body() -> ExitCode:
         log_to_stderr(options.verbose)
-        return _run(options, intent, deed)
+        inventory = load_inventory(options.inventory)
+        cluster.append(inventory.cluster)
+        return _run(options, inventory, intent(inventory), deed)
 
-    return run_command(body, state_dir=options.inventory.parent / ".replctl", on_error=document)
+    return run_command(
+        body, state_dir=options.inventory.parent / ".replctl", on_error=document_of(command, options, cluster)
+    )
 
 
-def _run(options: ChangeOptions, intent: Callable[[Inventory], Intent], deed: str) -> ExitCode:
-    inventory = load_inventory(options.inventory)
-    wanted = intent(inventory)
+def document_of(command: str, options: ChangeOptions, cluster: Sequence[str]) -> Callable[[ReplctlError], None]:
+    """What shows an error on stdout: with ``-o json`` it has its document as well. ``cluster`` holds the name."""
+
+    def document(error: ReplctlError) -> None:
+        if options.output is Output.JSON:
+            print_json(outcome_document(error_outcome(command, "".join(cluster), error)))
+
+    return document
+
+
+def _run(options: ChangeOptions, inventory: Inventory, wanted: Intent, deed: str) -> ExitCode:
     passwords, templates = resolve_passwords(inventory), read_template_dir(inventory.templates)
     stderr, clock = open_console(sys.stderr), SystemClock()
     quiet = options.output is Output.JSON

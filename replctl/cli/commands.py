@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from replctl.cli import reading
-from replctl.cli.changing import ChangeOptions, run_change
+from replctl.cli.changing import ChangeOptions, document_of, run_change
 from replctl.cli.exits import run_command
 from replctl.cli.streams import print_json
 from replctl.execution import intents
@@ -91,7 +91,12 @@ def add_replica(options: ChangeOptions, names: Sequence[str], every: bool, sourc
 def promote(options: ChangeOptions, node: str | None, flags: Unsupported) -> ExitCode:
     """``promote NODE``; without a node, the candidates."""
     if node is None:
-        return reading.read_cluster(options.inventory, options.verbose, reading.show_candidates)
+        return reading.read_cluster(
+            options.inventory,
+            options.verbose,
+            lambda cluster: reading.show_candidates(cluster, options.output),
+            on_error=document_of("promote", options, ()),
+        )
 
     def intent(inventory: Inventory) -> Intent:
         flags.refuse()

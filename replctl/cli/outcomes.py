@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from replctl.model.errors import ExitCode
 from replctl.model.outcome import Outcome, OutcomeKind, StepOutcome, StepResult
-from replctl.model.plan import Plan, Refused
+from replctl.model.plan import Plan, Refusal, Refused
+from replctl.planning.candidates import Candidate, Verdict
 
 
 def planned_outcome(plan: Plan) -> Outcome:
@@ -12,6 +15,22 @@ def planned_outcome(plan: Plan) -> Outcome:
     steps = tuple(StepResult(step.id, step.node, step.why, StepOutcome.PLANNED) for step in plan.steps)
     kind = OutcomeKind.PLANNED if steps else OutcomeKind.UNCHANGED
     return Outcome(plan.command, plan.cluster, kind, ExitCode.DONE, steps=steps, notes=plan.notes)
+
+
+def candidates_outcome(cluster: str, candidates: Sequence[Candidate]) -> Outcome:
+    """The end of ``promote`` without a node: every candidate is a reason to name one, best first."""
+    refusals = tuple(
+        Refusal(
+            "candidate",
+            candidate.node,
+            f"{candidate.node}: {candidate.text}",
+            f"`replctl promote {candidate.node}` would promote it."
+            if candidate.verdict is Verdict.YES
+            else "`replctl status` says why.",
+        )
+        for candidate in candidates
+    )
+    return Outcome("promote", cluster, OutcomeKind.REFUSED, ExitCode.REFUSED, refusals=refusals)
 
 
 def refused_outcome(refused: Refused) -> Outcome:

@@ -15,6 +15,8 @@ from rich.text import Text
 
 from replctl.cli.exits import run_command
 from replctl.cli.options import Output
+from replctl.cli.outcome_json import outcome_document
+from replctl.cli.outcomes import candidates_outcome
 from replctl.cli.render_candidates import candidates_renderable
 from replctl.cli.render_history import history_document, history_renderable
 from replctl.cli.render_status import print_status, status_renderable
@@ -30,6 +32,7 @@ from replctl.model.errors import (
     InterruptedByOperator,
     InventoryError,
     RefusedError,
+    ReplctlError,
     UnreachableError,
 )
 from replctl.model.facts import ClusterFacts
@@ -79,7 +82,13 @@ class Reading:
         return status_report(self.inventory, facts, problem)
 
 
-def read_cluster(path: Path, verbose: bool, body: Callable[[Reading], ExitCode]) -> ExitCode:  # noqa: FBT001
+def read_cluster(
+    path: Path,
+    verbose: bool,  # noqa: FBT001
+    body: Callable[[Reading], ExitCode],
+    *,
+    on_error: Callable[[ReplctlError], None] | None = None,
+) -> ExitCode:
     """Run ``body`` on the cluster of an inventory, with nothing locked and nothing changed."""
 
     def run() -> ExitCode:
@@ -91,7 +100,7 @@ def read_cluster(path: Path, verbose: bool, body: Callable[[Reading], ExitCode])
             stack.enter_context(closing(fleet))
             return body(Reading(inventory, passwords, fleet, interrupts))
 
-    return run_command(run, state_dir=path.parent / ".replctl")
+    return run_command(run, state_dir=path.parent / ".replctl", on_error=on_error)
 
 
 def _warn(text: str) -> None:
@@ -130,11 +139,13 @@ def _redraw(reading: Reading, console: Console, ticks: Iterator[float]) -> None:
             live.update(status_renderable(reading.report(), width=console.width), refresh=True)
 
 
-def show_candidates(reading: Reading) -> ExitCode:
+def show_candidates(reading: Reading, output: Output) -> ExitCode:
     """``promote`` without a node: who could take over, best first. Nothing is promoted, so it is a refusal."""
     candidates = assess_candidates(reading.inventory, reading.facts())
-    console = open_console(sys.stderr)
-    show(console, candidates_renderable(candidates))
+    if output is Output.JSON:
+        print_json(outcome_document(candidates_outcome(reading.inventory.cluster, candidates)))
+    else:
+        show(open_console(sys.stderr), candidates_renderable(candidates))
     return ExitCode.REFUSED
 
 

@@ -44,6 +44,7 @@ class Link:
     ssh: SshHost | None
     _sessions: list[SqlDatabase] = field(default_factory=list[SqlDatabase])
     _turn: threading.Lock = field(default_factory=threading.Lock)
+    _observer: SqlDatabase | None = None
 
     @property
     def name(self) -> NodeName:
@@ -56,7 +57,12 @@ class Link:
             self.ssh.connect(NeverCancelled())
         return self.shell_runner
 
-    def database(self, dbname: str = "postgres", *, options: str = "", timeout: float = 10.0) -> Database:
+    def observer(self, *, timeout: float) -> Database:
+        if self._observer is None or not self._observer.usable:
+            self._observer = self.database(timeout=timeout)
+        return self._observer
+
+    def database(self, dbname: str = "postgres", *, options: str = "", timeout: float = 10.0) -> SqlDatabase:
         login = Login(self.inventory.admin.user, self.passwords.admin, dbname, options)
         pgconn, on_close = self._connect(login, timeout)
         database = SqlDatabase(self.name, TimedConnection(pgconn), lambda: self._closed(database, on_close))

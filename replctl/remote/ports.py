@@ -128,6 +128,11 @@ class Database(Protocol):
         """A transaction around the statements inside: committed at the end, rolled back on an exception."""
         ...
 
+    @property
+    def usable(self) -> bool:
+        """False once the session is known to be closed or broken."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -154,6 +159,11 @@ class NodeLink(Protocol):
         """A new SQL session as the admin role, by the node's route (tunnel or direct). ``options`` are libpq's
         (``-c name=value``). Raises UnreachableError; SqlError carries the sqlstate of a refused login
         (28P01 wrong password, 57P03 starting up or shutting down)."""
+        ...
+
+    def observer(self, *, timeout: float) -> Database:
+        """The session that observation uses again and again: opened at first use, and anew after it broke.
+        Raises like database()."""
         ...
 
     def replication_login(self, host: str, port: int, *, timeout: float) -> str:

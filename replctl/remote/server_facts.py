@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from typing import Any
 
+from replctl.model.errors import ReplctlError
 from replctl.model.facts import (
     Primary,
     Receiver,
@@ -26,9 +26,16 @@ from replctl.remote.ports import Database, NodeLink, Row
 
 
 def read_server(link: NodeLink, node: Node, inventory: Inventory, passwords: Passwords) -> Primary | Replica:
-    """One session, every fact. Raises SqlError, ConnectionLostError, UnreachableError."""
-    with closing(link.database(timeout=node.ssh.connect_timeout)) as database:
+    """Every fact, over the kept session. Raises SqlError, ConnectionLostError, UnreachableError."""
+    timeout = node.ssh.connect_timeout
+    database = link.observer(timeout=timeout)
+    try:
         return read_facts(database, node, inventory, passwords)
+    except ReplctlError:
+        if database.usable:
+            raise
+    # The server was restarted since the last look, which the old session learns only by being used.
+    return read_facts(link.observer(timeout=timeout), node, inventory, passwords)
 
 
 def read_facts(database: Database, node: Node, inventory: Inventory, passwords: Passwords) -> Primary | Replica:

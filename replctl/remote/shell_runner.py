@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shlex
 import threading
@@ -19,10 +20,14 @@ from replctl.remote.process import Pipes, ShellProcess, Told
 from replctl.remote.script import END_GROUP, command_script, switching_script
 from replctl.remote.waiting import NeverCancelled
 
+_log = logging.getLogger(__name__)
+
 START_SECONDS = 10.0
 """For a user switch and the probe that decides about it; both take milliseconds on a healthy host."""
 END_SECONDS = 5.0
 _STDERR_KEPT = 4096
+SHOWN_SCRIPT = 60
+"""Characters."""
 
 _WHO = (
     'id -un && id -u && [ "$(id -u)" = 0 ] && [ "$1" != root ] || exit 0; '
@@ -91,6 +96,7 @@ class ShellRunner:
     ) -> CommandResult:
         deadline = self.clock.now() + timeout
         account = self._account.get(self._ask_account)
+        _log.debug("%s$ %s", self.shells.node, _shown(argv))
         process = self._begin(argv, account, self._open(timeout))
         result = self._complete(process, argv, _plain(stdin), deadline, timeout)
         if check and result.status != 0:
@@ -99,6 +105,7 @@ class ShellRunner:
 
     def spawn(self, argv: Sequence[str]) -> ShellProcess:
         account = self._account.get(self._ask_account)
+        _log.debug("%s$ %s", self.shells.node, _shown(argv))
         process = self._begin(argv, account, self._open(START_SECONDS))
         try:
             process.start(self.clock.now() + START_SECONDS)
@@ -221,6 +228,7 @@ def _plain(stdin: bytes | Secret) -> bytes:
 
 
 def _shown(argv: Sequence[str]) -> str:
-    """The beginning of the command line: the end of a long one is a script."""
-    line = one_line(shlex.join(argv), limit=100_000)
-    return line if len(line) <= 300 else line[:300] + " ..."
+    """A command line for people: of a script the first line, and the arguments, which say what it works on."""
+    if tuple(argv[:2]) == ("sh", "-c") and len(argv[2]) > SHOWN_SCRIPT:
+        argv = (*argv[:2], argv[2].strip()[:SHOWN_SCRIPT] + " ...", *argv[3:])
+    return one_line(shlex.join(argv), limit=300)

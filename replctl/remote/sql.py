@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import selectors
 import threading
 import time
@@ -24,6 +25,8 @@ from replctl.remote.sql_errors import lost, translate
 
 T = TypeVar("T")
 Params = Sequence[object] | Mapping[str, object]
+
+_log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 2.0
 """The server ends a statement by its statement_timeout; when it has not by then, it or the network is stuck."""
@@ -83,6 +86,11 @@ class SqlDatabase:
         self._on_close()
 
     @property
+    def usable(self) -> bool:
+        """False once the session is known to be closed or broken."""
+        return not self._connection.closed
+
+    @property
     def is_superuser(self) -> bool:
         return self._connection.pgconn.parameter_status(b"is_superuser") == b"on"
 
@@ -114,6 +122,7 @@ class SqlDatabase:
         if limit_ms != self._limit_ms:
             self._connection.execute(sql.SQL("set statement_timeout = {}").format(sql.Literal(limit_ms)))
             self._limit_ms = limit_ms
+        _log.debug("%s> %s", self.node, shown(query))
         return self._connection.execute(query, params or None)
 
     def _statement(self, act: Callable[[], T]) -> T:
@@ -141,6 +150,22 @@ class _Transaction:
     ) -> None:
         assert self._block is not None
         self._database.end(self._block, error)
+
+
+def shown(query: Query) -> str:
+    """A statement on one line for the log. Composed values are left out: one of them is a password's verifier."""
+    match query:
+        case sql.Composed():
+            text = "".join(shown(part) if isinstance(part, sql.SQL) else _operand(part) for part in query)
+        case sql.SQL():
+            text = query.as_string()
+        case str():
+            text = query
+    return " ".join(text.split())
+
+
+def _operand(part: sql.Composable) -> str:
+    return part.as_string() if isinstance(part, sql.Identifier) else "..."
 
 
 def scram_verifier(database: Database, user: str, password: Secret) -> str:
