@@ -13,6 +13,7 @@ from replctl.planning.findings_env import env_findings
 from replctl.planning.findings_hosts import host_findings
 from replctl.planning.findings_nodes import node_findings
 from replctl.planning.findings_wal import wal_findings
+from replctl.planning.hints import clone_anew
 
 _ORDER = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 
@@ -67,12 +68,13 @@ def _multiple_primaries(facts: ClusterFacts) -> Finding:
     older, latest = primaries[0], primaries[-1]
     if older.server.timeline < latest.server.timeline:
         hint = (
-            f"{latest.node} was promoted last. Run `replctl rejoin {older.node}`: it stops {older.node}, says what "
-            "would be lost there, and makes it a replica."
+            f"{latest.node} was promoted last, and {older.node} must stop at once: what is written there is not in "
+            f"{latest.node}. Then {clone_anew(older.node)}"
         )
     else:
         hint = (
-            "Find out which one the application writes to, stop the other one at once, and run `replctl rejoin` for it."
+            "Find out which one the application writes to, and stop the other one at once. Keep its data directory: "
+            "it may hold writes that the first one lacks."
         )
     message = f"{len(primaries)} nodes run as primary: {each}; how far any replica is behind is unknown"
     return Finding(Severity.CRITICAL, "multiple-primaries", None, message, hint)

@@ -25,10 +25,11 @@ def _configuration(name: NodeName, server: ServerFacts) -> Iterator[Finding]:
     pending = sorted(setting for setting, row in server.settings.items() if row.pending_restart)
     if pending:
         message = f"{name} needs a restart before these settings take effect: {', '.join(pending)}"
-        yield Finding(Severity.INFO, "pending-restart", name, message, f"Run `replctl restart {name}`.")
+        hint = f"Restart the server of {name} when it suits: replicas first, a primary after a switchover away from it."
+        yield Finding(Severity.INFO, "pending-restart", name, message, hint)
     if server.hba_errors:
         message = f"{name} ignores its pg_hba.conf, which has errors: {'; '.join(server.hba_errors)}"
-        hint = "Mend these lines, or run `replctl config apply`; until then the rules loaded before stay in force."
+        hint = "Mend these lines and reload; until then the rules loaded before stay in force."
         yield Finding(Severity.WARNING, "hba-error", name, message, hint)
 
 

@@ -21,6 +21,7 @@ from replctl.model.inventory import Inventory, Node
 from replctl.model.report import Finding, NodeState, Severity
 from replctl.model.values import NodeName, Timeline
 from replctl.planning.findings_replication import replication_findings
+from replctl.planning.hints import clone_anew
 from replctl.planning.states import state_of
 from replctl.planning.topology import server_of, walsender_owner
 
@@ -103,7 +104,10 @@ def _stopped(facts: ClusterFacts, found: Stopped) -> Finding:
         hint = run.capitalize() if facts.primary else f"Once a primary runs, {run}"
         return Finding(Severity.WARNING, "stopped", name, message, hint)
     if facts.primary:
-        hint = f"Run `replctl rejoin {name}` to make it a replica of {facts.primary.node}."
+        hint = (
+            f"If a switchover was interrupted, `replctl promote {facts.primary.node}` makes it a replica. Else "
+            f"{clone_anew(name)}"
+        )
     elif facts.primaries:
         hint = f"Leave {name} stopped until one primary alone runs."
     else:

@@ -9,6 +9,7 @@ from replctl.model.facts import ClusterFacts, Replica, ServerFacts
 from replctl.model.inventory import Inventory
 from replctl.model.report import Finding, NodeState, Severity
 from replctl.planning.amounts import human_bytes, human_duration
+from replctl.planning.hints import clone_anew
 from replctl.planning.rows import Lag, lag_of
 from replctl.planning.states import low_settings, replica_state
 from replctl.planning.topology import Upstream, live_receiver, server_of, upstream_of, walsender_of
@@ -57,13 +58,13 @@ def _diverged(case: _Case) -> Finding:
             f"{name} is on timeline {here}, later than the primary's {there}: either {name} has WAL that "
             f"{primary.node} never had, or {primary.node} is an old primary that came back"
         )
-        hint = f"Find out which node was promoted last; if it was {primary.node}, run `replctl rejoin {name}`."
+        hint = f"Find out which node was promoted last. If it was {primary.node}: {clone_anew(name)}"
         return Finding(Severity.CRITICAL, "diverged", name, message, hint)
     message = (
         f"{name} is on timeline {here} with WAL up to {case.replica.received}, past the primary's {primary.current} on "
         f"timeline {there}: it has WAL that {primary.node} never had"
     )
-    hint = f"Run `replctl rejoin {name}`: it says what would be lost and asks before it discards anything."
+    hint = f"A new clone would lose that WAL: keep a copy of the data directory. {clone_anew(name).capitalize()}"
     return case.warn(NodeState.DIVERGED, message, hint)
 
 
@@ -72,7 +73,7 @@ def _slot_lost(case: _Case) -> Finding:
     message = (
         f"{name} cannot go on: its slot {case.inventory.nodes[name].slot} is lost, the WAL that it needs is removed"
     )
-    return case.warn(NodeState.SLOT_LOST, message, f"Run `replctl rejoin {name} --reclone`.")
+    return case.warn(NodeState.SLOT_LOST, message, clone_anew(name).capitalize())
 
 
 def _wrong_upstream(case: _Case) -> Finding:
@@ -81,14 +82,14 @@ def _wrong_upstream(case: _Case) -> Finding:
     assert upstream is not None
     verb = "streams" if live_receiver(case.replica) else "is configured to stream"
     message = f"{name} {verb} from {upstream.text}, not from the primary {primary.node}"
-    hint = f"Run `replctl rejoin {name}` to have it stream from {primary.node}."
+    hint = f"Run `replctl add-replica {name}` to have it stream from {primary.node}."
     return case.warn(NodeState.WRONG_UPSTREAM, message, hint)
 
 
 def _archive(case: _Case) -> Finding:
     name = case.replica.node
     message = f"{name} does not stream: it takes its WAL from the archive by restore_command"
-    return case.warn(NodeState.ARCHIVE, message, _rejoin_hint(case))
+    return case.warn(NodeState.ARCHIVE, message, _link_hint(case))
 
 
 def _not_receiving(case: _Case) -> Finding:
@@ -98,20 +99,24 @@ def _not_receiving(case: _Case) -> Finding:
     server = case.sender
     if server is not None and walsender_of(case.inventory, server, case.replica) is not None:
         message += ", which still lists a walsender for it"
-    return case.warn(NodeState.NOT_RECEIVING, message, _rejoin_hint(case))
+    return case.warn(NodeState.NOT_RECEIVING, message, _link_hint(case))
 
 
-def _rejoin_hint(case: _Case) -> str:
+def _link_hint(case: _Case) -> str:
     if case.facts.primary is None:
         return f"See to the primary first; then the server log of {case.replica.node} says why it cannot stream."
-    return f"See the server log of {case.replica.node} for the reason, then run `replctl rejoin {case.replica.node}`."
+    return (
+        f"See the server log of {case.replica.node} for the reason, then run `replctl add-replica {case.replica.node}`."
+    )
 
 
 def _parameter_paused(case: _Case) -> Finding:
     name = case.replica.node
     low = low_settings(case.facts, case.replica)
     each = ", ".join(f"{setting} is {own}, the primary's {wanted}" for setting, (own, wanted) in low.items())
-    hint = f"Run `replctl config apply`, then `replctl restart {name}`; these must be the primary's or higher."
+    hint = (
+        f"Give {name} at least the primary's values, under postgres.parameters and in its postgresql.conf; restart it."
+    )
     return case.warn(NodeState.PARAMETER_PAUSED, f"{name} has paused its replay: {each}", hint)
 
 
@@ -163,8 +168,8 @@ def _walsender_missing(case: _Case) -> Iterator[Finding]:
             "walsender-missing",
             case.replica.node,
             f"{case.replica.node} says that it streams from {upstream.text}, which lists no walsender for it",
-            f"Look again in a minute; if it stays, run `replctl rejoin {case.replica.node}`, which sets its "
-            "application_name and its slot.",
+            f"Look again in a minute; if it stays, run `replctl add-replica {case.replica.node}`, which sets "
+            "its application_name and its slot.",
         )
 
 

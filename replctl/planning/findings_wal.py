@@ -10,6 +10,7 @@ from replctl.model.inventory import Inventory
 from replctl.model.report import Finding, NodeRole, NodeState, Severity
 from replctl.model.values import NodeName
 from replctl.planning.amounts import human_bytes
+from replctl.planning.hints import clone_anew, drop_by_hand
 from replctl.planning.states import replica_state, role_of, slot_home
 from replctl.planning.topology import is_ours, server_of, servers, slot_on, slot_owner, walsender_owner
 
@@ -34,7 +35,7 @@ def _slot_missing(inventory: Inventory, facts: ClusterFacts, name: NodeName) -> 
     server = server_of(facts, home)
     if standby and server is not None and slot_on(server, inventory.nodes[name].slot) is None:
         message = f"{name} has no slot on {home}, which may remove WAL that {name} still needs"
-        hint = f"Run `replctl rejoin {name}`, which creates {inventory.nodes[name].slot}."
+        hint = f"Run `replctl add-replica {name}`, which creates {inventory.nodes[name].slot}."
         yield Finding(Severity.WARNING, "slot-missing", name, message, hint)
 
 
@@ -58,11 +59,17 @@ def _owned_slot(
         return
     if not slot.active:
         message = f"{where} is inactive and {_kept(slot)}"
-        yield Finding(Severity.WARNING, "slot-inactive", owner, message, _hint_for_idle(facts, owner))
+        yield Finding(
+            Severity.WARNING,
+            "slot-inactive",
+            owner,
+            message,
+            _hint_for_idle(facts, owner, drop_by_hand(slot.name, node.node)),
+        )
     if slot.wal_status == "unreserved" or _share_of_limit(slot) >= NEARLY_FULL:
         left = "" if slot.safe_wal_bytes is None else f", {human_bytes(max(0, slot.safe_wal_bytes))} short of its limit"
         message = f"{where} {_kept(slot)}{left}; past max_slot_wal_keep_size it is lost"
-        hint = f"Bring {owner} back to streaming soon, or run `replctl remove-replica {owner}`."
+        hint = f"Bring {owner} back to streaming soon, or {drop_by_hand(slot.name, node.node)}"
         yield Finding(Severity.WARNING, "slot-filling", owner, message, hint)
 
 
@@ -71,18 +78,18 @@ def _lost_slot(inventory: Inventory, facts: ClusterFacts, owner: NodeName, where
     if isinstance(found, Replica) and replica_state(inventory, facts, found) is NodeState.SLOT_LOST:
         return  # the replica's own finding says so
     message = f"{where} is lost: the WAL that {owner} needs is removed"
-    run = "add-replica {}" if isinstance(found, NoInstance) else "rejoin {} --reclone"
-    hint = f"Run `replctl {run.format(owner)}` once {owner} can be reached."
+    absent = isinstance(found, NoInstance)
+    hint = f"Run `replctl add-replica {owner}`." if absent else clone_anew(owner).capitalize()
     yield Finding(Severity.WARNING, "slot-lost", owner, message, hint)
 
 
-def _hint_for_idle(facts: ClusterFacts, owner: NodeName) -> str:
+def _hint_for_idle(facts: ClusterFacts, owner: NodeName, drop: str) -> str:
     found = facts.nodes[owner]
     if isinstance(found, NoInstance):
-        return f"Run `replctl add-replica {owner}`, or `replctl remove-replica {owner}` to drop it."
+        return f"Run `replctl add-replica {owner}`, or {drop}"
     if role_of(found) is NodeRole.REPLICA or isinstance(found, Stopped):
-        return f"Run `replctl rejoin {owner}`, or `replctl remove-replica {owner}` to drop the slot for good."
-    return f"Bring {owner} back, or run `replctl remove-replica {owner}` to drop the slot for good."
+        return f"Run `replctl add-replica {owner}`, or {drop}"
+    return f"Bring {owner} back, or {drop}"
 
 
 def _stale_slot(node: Primary | Replica, slot: Slot, owner: NodeName) -> Finding:
