@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from threading import current_thread, main_thread
 from typing import Protocol
 
-from replctl.execution.context import Changed, Context, Stopwatch
+from replctl.execution.context import Changed, Context, Effect, Stopwatch
 from replctl.execution.handlers.registry import carry_out
 from replctl.execution.session import Session
 from replctl.model.actions import Action
@@ -50,12 +50,22 @@ class _Lane:
 class Execution:
     """One run of one plan."""
 
-    def __init__(self, session: Session, plan: Plan, facts: ClusterFacts, guard: Guard, journal: StepLog) -> None:
+    def __init__(
+        self,
+        session: Session,
+        plan: Plan,
+        facts: ClusterFacts,
+        guard: Guard,
+        journal: StepLog,
+        *,
+        carry_out: Callable[[Context, Action], Effect] = carry_out,
+    ) -> None:
         self._session = session
         self._plan = plan
         self._facts = facts
         self._guard = guard
         self._journal = journal
+        self._do = carry_out
         self._stopwatch = Stopwatch()
         self._results = {step.id: StepResult(step.id, step.node, step.why, StepOutcome.NOT_RUN) for step in plan.steps}
 
@@ -126,7 +136,7 @@ class Execution:
         context = Context(session, self._facts, step, self._stopwatch, shielded=shielded)
         lane.changed.append(step)
         try:
-            effect = carry_out(context, step.action)
+            effect = self._do(context, step.action)
         except ReplctlError as failure:
             self._record(step, StepOutcome.FAILED, started, failure.message)
             raise
@@ -150,7 +160,7 @@ class Execution:
         context = Context(self._session, self._facts, taken_back, self._stopwatch, shielded=True)
         try:
             self._guard.raise_if_lost()
-            carry_out(context, undo)
+            self._do(context, undo)
         except ReplctlError as failure:
             self._record(step, StepOutcome.UNDO_FAILED, started, failure.message)
         else:

@@ -23,7 +23,11 @@ from typing import Protocol, cast
 from replctl.model.errors import ConnectionLostError, LockLostError, RefusedError, UnreachableError, WaitTimeoutError
 from replctl.model.inventory import Inventory, Node
 from replctl.model.values import NodeName
+from replctl.remote.fan_out import fan_out
 from replctl.remote.ports import Cancellation, Clock, Process, Runner
+
+LOOK_SECONDS = 5.0
+"""For a look at who holds the locks."""
 
 # The reasons, in the order of the script:
 # - a holder gives way to nobody: flock never waits (-n). A holder that has locked and not yet written its name is
@@ -70,6 +74,12 @@ echo locked
 while [ -n "$(exec 9>&-; exec timeout --foreground "$ends_after" dd bs=1 count=1 2>/dev/null)" ]; do
     echo held || break
 done
+"""
+
+# The file is opened and not made; whoever locks at this very moment finds it held for an instant, and tries again.
+_LOOK = r"""
+[ -e "$1" ] && command exec 9<"$1" || exit 0
+flock -n -s 9 || { IFS= read -r held <"$1"; printf 'held %s\n' "$held"; }
 """
 
 
@@ -236,6 +246,23 @@ def lock_nodes(
             held.callback(leases[-1].wait_until_ended)
             held.callback(leases[-1].ask_to_end)
         return ClusterLock(leases, held.pop_all())
+
+
+def lock_holders(links: Sequence[LockableLink], inventory: Inventory) -> list[RefusedError]:
+    """A look at who holds the nodes of ``links`` now, as the errors that a run would get. A node that does not
+    answer tells nothing."""
+    by_name = {link.name: link for link in links}
+
+    def look(name: NodeName) -> bytes:
+        command = ("sh", "-c", _LOOK, "sh", lock_file(inventory.nodes[name]))
+        return by_name[name].runner.run(command, timeout=LOOK_SECONDS, check=False).stdout
+
+    answers = fan_out(sorted(by_name), look, deadline=LOOK_SECONDS)
+    return [
+        _held_by_another(name, answer, LockTimings())
+        for name, answer in answers.items()
+        if isinstance(answer, bytes) and answer.startswith(b"held")
+    ]
 
 
 def _await_end(process: Process, timings: LockTimings) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from replctl.execution.executor import Execution
 from replctl.execution.journal import Journal
-from replctl.execution.lock import ClusterLock, lock_nodes, this_holder
+from replctl.execution.lock import ClusterLock, lock_holders, lock_nodes, this_holder
 from replctl.execution.session import Session
 from replctl.model.actions import PublishEnv
-from replctl.model.facts import ClusterFacts
+from replctl.model.facts import ClusterFacts, Unreachable
 from replctl.model.outcome import Outcome
 from replctl.model.plan import Plan, Refusal, Refused
 from replctl.model.values import SystemIdentifier
@@ -30,7 +30,7 @@ class Intent:
 
 def preview(session: Session, intent: Intent) -> Plan | Refused:
     """``--dry-run``: the very plan that would run, and nothing changed."""
-    return _plan(session, intent)[1]
+    return _with_holders(session, *_plan(session, intent))
 
 
 def change(session: Session, intent: Intent, agree: Callable[[Plan], None]) -> Plan | Refused | Outcome:
@@ -38,7 +38,7 @@ def change(session: Session, intent: Intent, agree: Callable[[Plan], None]) -> P
 
     Returns a Refused, the plan itself when it has no steps, else the outcome.
     """
-    _, planned = _plan(session, intent)
+    planned = _with_holders(session, *_plan(session, intent))
     if isinstance(planned, Refused) or not any(planned.steps):
         return planned
     agree(planned)
@@ -60,6 +60,16 @@ def _plan(session: Session, intent: Intent) -> tuple[ClusterFacts, Plan | Refuse
     if isinstance(planned, Plan) and any(isinstance(step.action, PublishEnv) for step in planned.steps):
         check_env_file(session.inventory.app.env_file)
     return facts, planned
+
+
+def _with_holders(session: Session, facts: ClusterFacts, planned: Plan | Refused) -> Plan | Refused:
+    """What stands in the way may be another run's work: a refusal first says who is at work."""
+    if isinstance(planned, Plan):
+        return planned
+    reached = [name for name, seen in facts.nodes.items() if not isinstance(seen, Unreachable) and seen.host]
+    holders = lock_holders([session.fleet[name] for name in reached], session.inventory)
+    refusals = (Refusal(held.code, held.node, held.message, held.hint) for held in holders)
+    return replace(planned, refusals=(*refusals, *planned.refusals))
 
 
 def _lock(session: Session, plan: Plan) -> ClusterLock:

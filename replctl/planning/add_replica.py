@@ -26,6 +26,7 @@ from replctl.model.values import NodeName
 from replctl.planning.clone_checks import WALSENDERS_PER_CLONE, check_nodes, clones_among, free_walsenders
 from replctl.planning.situation import (
     Situation,
+    forward_only,
     needs_host,
     needs_primary,
     publish,
@@ -108,20 +109,21 @@ def _clone(situation: Situation, primary: Primary, name: NodeName, source: NodeN
             f"copies {of} beside its place, where nothing can start it",
             undo=RemoveStaging(),
         ),
-        step("config", name, WriteConfig(Place.STAGING, files), "the copy brought the source's configuration"),
+        step(
+            "config",
+            name,
+            WriteConfig(Place.STAGING, files),
+            "the copy brought the source's configuration",
+            undo=RemoveStaging(),
+        ),
         step(
             "standby",
             name,
             ConfigureStandby(Place.STAGING, primary.node, node.slot),
             f"it has to stream from {primary.node}, and never to start as a primary",
+            undo=RemoveStaging(),
         ),
-        Step(
-            f"install:{name}",
-            name,
-            InstallStaging(),
-            "the finished copy is renamed into place",
-            point_of_no_return=True,
-        ),
+        forward_only(step("install", name, InstallStaging(), "the finished copy is renamed into place")),
         step("start", name, StartPostgres(), "it replays what it copied and connects"),
         step("streaming", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
     )
@@ -144,7 +146,7 @@ def _join(situation: Situation, primary: Primary, name: NodeName) -> tuple[Step,
         return _join_running(situation, primary, facts)
     passfile = write_passfile(situation, name)
     return (
-        *(() if slot_on(primary.server, node.slot) else (_slot(primary, name, node.slot),)),
+        *(() if _keeps_wal(primary, node.slot) else (_slot(primary, name, node.slot),)),
         *((passfile,) if passfile else ()),
         step(
             "standby",
@@ -152,19 +154,22 @@ def _join(situation: Situation, primary: Primary, name: NodeName) -> tuple[Step,
             ConfigureStandby(Place.LIVE, primary.node, node.slot),
             f"it has to stream from {primary.node}",
         ),
-        step("start", name, StartPostgres(), f"{name} is a stopped replica of this cluster"),
+        forward_only(step("start", name, StartPostgres(), f"{name} is a stopped replica of this cluster")),
         step("streaming", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
     )
 
 
 def _join_running(situation: Situation, primary: Primary, facts: Replica) -> tuple[Step, ...]:
-    if streams_from_primary(situation.inventory, situation.facts, facts):
-        return ()
     node = situation.node(facts.node)
+    streams = streams_from_primary(situation.inventory, situation.facts, facts)
+    if streams and facts.server.setting("primary_slot_name") == node.slot:
+        return ()
     upstream = upstream_of(situation.inventory, situation.facts, facts)
     steps: list[Step] = []
-    if slot_on(primary.server, node.slot) is None:
+    if not _keeps_wal(primary, node.slot):
         steps.append(_slot(primary, facts.node, node.slot))
+    if (passfile := write_passfile(situation, facts.node)) is not None:
+        steps.append(passfile)
     if upstream is None or upstream.node != primary.node or facts.server.setting("primary_slot_name") != node.slot:
         steps.append(
             step(
@@ -173,6 +178,12 @@ def _join_running(situation: Situation, primary: Primary, facts: Replica) -> tup
         )
     steps.append(step("streaming", facts.node, AwaitStreaming(primary.node), "done means streaming and caught up"))
     return tuple(steps)
+
+
+def _keeps_wal(primary: Primary, name: str) -> bool:
+    """A slot that lost its WAL serves nobody any more: it is made anew, like one that is not there."""
+    slot = slot_on(primary.server, name)
+    return slot is not None and slot.wal_status != "lost"
 
 
 def _batches(names: Sequence[NodeName], size: int) -> list[Sequence[NodeName]]:

@@ -11,6 +11,7 @@ from replctl.model.values import NodeName
 from replctl.planning.clone_target import check_target
 from replctl.planning.situation import HBA, Situation, needs_host, refuse_silent, refuse_unreachable
 from replctl.planning.topology import slot_on, streams_from_primary
+from replctl.postgres.scripts import clone_name
 
 WALSENDERS_PER_CLONE = 2
 """One sends the files, the other the WAL that is written meanwhile."""
@@ -130,6 +131,8 @@ def _check_slot_holder(situation: Situation, primary: Primary, name: NodeName) -
     if slot is None or not slot.active:
         return []
     holder = next((w for w in primary.server.walsenders if w.slot == slot.name), None)
+    if holder is not None and holder.application_name == clone_name(situation.node(name)):
+        return []  # what an interrupted run left of its copy: the next one ends it
     who = f"{holder.application_name} at {holder.client_addr}" if holder else f"pid {slot.active_pid}"
     return [
         _refusal(

@@ -37,15 +37,18 @@ from replctl.model.values import NodeName
 from replctl.planning.clone_target import check_target
 from replctl.planning.situation import (
     Situation,
-    later_timeline,
+    forward_only,
     needs_host,
     publish,
+    refuse_second_primary,
     refuse_silent,
+    refuse_unknown,
     refuse_unreachable,
     sequence,
     side_by_side,
     step,
     unreachable_notes,
+    waiting_for,
     write_config,
     write_passfile,
 )
@@ -111,7 +114,11 @@ def _occupied(facts: Foreign | Replica) -> Refusal:
 def _create(situation: Situation, facts: NoInstance) -> Plan | Refused:
     name = facts.node
     node = situation.node(name)
-    refusals = [*check_target(situation, node, facts.host), *_existing_clusters(situation, name)]
+    refusals = [
+        *check_target(situation, node, facts.host),
+        *_existing_clusters(situation, name),
+        *_known_cluster(situation, name),
+    ]
     if refusals or facts.host.major is None:
         return situation.refuse(COMMAND, refusals)
     files = situation.rendered(name, facts.host.major)
@@ -123,7 +130,13 @@ def _create(situation: Situation, facts: NoInstance) -> Plan | Refused:
             "a new cluster with checksums is made beside its place, where nothing can start it",
             undo=RemoveStaging(),
         ),
-        step("config", name, WriteConfig(Place.STAGING, files), "postgresql.conf and pg_hba.conf from the templates"),
+        step(
+            "config",
+            name,
+            WriteConfig(Place.STAGING, files),
+            "postgresql.conf and pg_hba.conf from the templates",
+            undo=RemoveStaging(),
+        ),
         step(
             "passfile",
             name,
@@ -131,22 +144,12 @@ def _create(situation: Situation, facts: NoInstance) -> Plan | Refused:
             "the node can follow its peers one day with the password in there",
             undo=RemovePassfile(),
         ),
-        _install(name),
+        forward_only(step("install", name, InstallStaging(), "the finished directory is renamed into place")),
         step("start", name, StartPostgres(), "roles and the database are made over SQL"),
         *_roles(situation, name),
         publish(situation, name, ()),
     )
     return situation.plan(COMMAND, [stage], notes=unreachable_notes(situation, [name]))
-
-
-def _install(name: NodeName) -> Step:
-    return Step(
-        f"install:{name}",
-        name,
-        InstallStaging(),
-        "the finished directory is renamed into place",
-        point_of_no_return=True,
-    )
 
 
 def _existing_clusters(situation: Situation, name: NodeName) -> list[Refusal]:
@@ -164,15 +167,45 @@ def _existing_clusters(situation: Situation, name: NodeName) -> list[Refusal]:
     ]
 
 
+def _known_cluster(situation: Situation, name: NodeName) -> list[Refusal]:
+    """What says that the cluster exists, though none of its nodes answers."""
+    pinned, listed = situation.inventory.system_identifier, situation.facts.env.primary
+    if pinned is not None:
+        return [
+            Refusal(
+                "cluster-exists",
+                None,
+                f"the inventory pins system_identifier {pinned}: a new cluster on {name} would be another one",
+                "Bring back a node that holds this cluster, or take system_identifier out of the inventory.",
+            )
+        ]
+    seen = situation.facts.nodes.get(listed) if listed is not None else None
+    if not isinstance(seen, Unreachable):
+        return []
+    return [
+        Refusal(
+            "others-unreachable",
+            seen.node,
+            f"{seen.node} cannot be reached, and the env file lists it as the primary: {seen.ssh.message}",
+            f"Bring {seen.node} back, or move the env file away if its cluster is gone for good.",
+        )
+    ]
+
+
 def _start_again(situation: Situation, facts: Stopped) -> Plan | Refused:
     name = facts.node
-    refusals = [*_no_stopped_replica(facts), *_ours(facts.host, name), *_nobody_went_on(situation, facts)]
+    refusals = [
+        *_no_stopped_replica(facts),
+        *_ours(facts.host, name),
+        *refuse_unknown(situation, facts),
+        *refuse_second_primary(situation, facts),
+    ]
     if refusals:
         return situation.refuse(COMMAND, refusals)
     start = step("start", name, StartPostgres(), "the primary was stopped, and no other node has gone on without it")
-    replicas = [replica.node for replica in situation.facts.replicas if not needs_host(replica)]
+    replicas = waiting_for(situation, name)
     stages = (
-        sequence(start, *_roles(situation, name)),
+        sequence(forward_only(start), *_roles(situation, name)),
         side_by_side(_come_back(replica, name) for replica in replicas),
         sequence(publish(situation, name, replicas)),
     )
@@ -197,33 +230,6 @@ def _no_stopped_replica(facts: Stopped) -> list[Refusal]:
             f"`replctl add-replica {facts.node}` starts it; `replctl promote NODE` finishes an interrupted switchover.",
         )
     ]
-
-
-def _nobody_went_on(situation: Situation, facts: Stopped) -> list[Refusal]:
-    """Started beside a node that was promoted meanwhile it would be a second primary."""
-    refusals: list[Refusal] = []
-    for other, seen in situation.facts.nodes.items():
-        if other != facts.node and isinstance(seen, Unreachable):
-            refusals.append(
-                Refusal(
-                    "others-unreachable",
-                    other,
-                    f"{other} cannot be reached, and may have become the primary since {facts.node} stopped: "
-                    f"{seen.ssh.message}",
-                    f"Bring {other} back, or mend the way to it, and run this again.",
-                )
-            )
-    refusals.extend(
-        Refusal(
-            "later-timeline",
-            other,
-            f"{other} is on a later timeline than {facts.node} (timeline {facts.control.timeline}): it went on "
-            "without it",
-            f"`replctl status` shows who is ahead; {facts.node} has to follow, not to lead.",
-        )
-        for other in later_timeline(situation, facts.control.timeline, facts.node)
-    )
-    return refusals
 
 
 def _ours(host: HostFacts, name: NodeName) -> list[Refusal]:

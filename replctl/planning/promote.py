@@ -25,19 +25,24 @@ from replctl.model.actions import (
     StartPostgres,
     StopForSwitchover,
 )
-from replctl.model.facts import Primary, Replica, ServerFacts, Stopped, Unreachable
+from replctl.model.facts import Primary, Replica, ServerFacts, Silent, Stopped, Unreachable
 from replctl.model.plan import Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import SLOT_PREFIX, NodeName
 from replctl.planning.situation import (
     Situation,
+    forward_only,
     needs_host,
     needs_primary,
     publish,
+    publish_again,
     refresh_hba,
+    refuse_second_primary,
+    refuse_unknown,
     sequence,
     side_by_side,
     step,
     unreachable_notes,
+    waiting_for,
     write_passfile,
 )
 from replctl.planning.switchover_checks import check_candidate, check_continuation, stuck_walsenders, switchover_notes
@@ -103,6 +108,7 @@ def _continue(situation: Situation, old: Stopped, name: NodeName) -> Plan | Refu
     siblings = _siblings(situation, old.node, name)
     passfile = (write_passfile(situation, other) for other in (old.node, *siblings))
     prepare = sequence(
+        *refresh_hba(situation, name),
         *passfile,
         *_slots(situation, candidate.server, name, (old.node, *siblings)),
         *_take_over(situation, old.node, name),
@@ -116,7 +122,6 @@ def _continue(situation: Situation, old: Stopped, name: NodeName) -> Plan | Refu
 
 
 def _take_over(situation: Situation, old: NodeName, name: NodeName) -> tuple[Step, ...]:
-    candidate = situation.node(name)
     return (
         step("prove", name, ProveCaughtUp(old), f"{name} must have replayed the last thing that {old} wrote"),
         step(
@@ -126,7 +131,7 @@ def _take_over(situation: Situation, old: NodeName, name: NodeName) -> tuple[Ste
             f"{old} must never come back as a second primary, not even by a reboot",
             undo=ForgetStandby(),
         ),
-        Step(f"promote:{name}", name, Promote(), f"{candidate.name} becomes the primary", point_of_no_return=True),
+        forward_only(step("promote", name, Promote(), f"{name} becomes the primary")),
         step("probe-write", name, ProbeWrite(), "a primary that refuses writes is not published"),
         *_only(publish(situation, name, ())),
     )
@@ -140,7 +145,7 @@ def _gather(
         *(_follow(situation, sibling, name) for sibling in siblings),
         _return_as_replica(situation, old, name, server),
     ]
-    return side_by_side(lanes), sequence(publish(situation, name, (old, *siblings)))
+    return side_by_side(lanes), sequence(publish_again(situation, name, (old, *siblings)))
 
 
 def _follow(situation: Situation, sibling: NodeName, name: NodeName) -> tuple[Step, ...]:
@@ -171,15 +176,21 @@ def _return_as_replica(
 
 def _revive(situation: Situation, old: Stopped) -> Plan | Refused:
     """``promote OLD`` with no promote request sent: the switchover is called off, OLD is started as what it was."""
-    refusals = [*_others_unreachable(situation, old), *_gone_on(situation, old)]
+    refusals = [*refuse_unknown(situation, old), *refuse_second_primary(situation, old)]
     if refusals:
         return situation.refuse(COMMAND, refusals)
-    replicas = tuple(replica.node for replica in situation.facts.replicas)
+    replicas = waiting_for(situation, old.node)
     revive = sequence(
-        step("revive", old.node, ReviveOldPrimary(replicas), "no promote request was sent: it is still the primary"),
+        forward_only(
+            step("revive", old.node, ReviveOldPrimary(replicas), "no promote request was sent: it is still the primary")
+        ),
         step("probe-write", old.node, ProbeWrite(), "a primary that refuses writes is not published"),
     )
-    lanes = ((step("streaming", name, AwaitStreaming(old.node), "replicas follow it again"),) for name in replicas)
+    lanes = (
+        (step("streaming", replica.node, AwaitStreaming(old.node), "replicas follow it again"), *_sweep(replica))
+        for replica in situation.facts.replicas
+        if replica.node in replicas
+    )
     return situation.plan(
         COMMAND,
         [revive, side_by_side(lanes), sequence(publish(situation, old.node, replicas))],
@@ -305,6 +316,8 @@ def _left_behind(situation: Situation, done: tuple[NodeName, ...]) -> tuple[str,
             sentences.append(f"`replctl add-replica {name}` once {name} can be reached again")
         elif isinstance(facts, Stopped):
             sentences.append(f"`replctl add-replica {name}`: it is stopped")
+        elif isinstance(facts, Silent):
+            sentences.append(f"`replctl add-replica {name}` once its PostgreSQL answers: {facts.sql.message}")
     return tuple(sentences)
 
 
@@ -315,32 +328,6 @@ def _cleanly_stopped_primary(situation: Situation) -> Stopped | None:
         if isinstance(facts, Stopped) and facts.control.cleanly_shut_down_primary
     ]
     return found[0] if len(found) == 1 else None
-
-
-def _others_unreachable(situation: Situation, old: Stopped) -> list[Refusal]:
-    return [
-        Refusal(
-            "others-unreachable",
-            node.node,
-            f"{node.node} cannot be reached, and may have become the primary since {old.node} stopped",
-            f"Bring {node.node} back, or mend the way to it, and run this again.",
-        )
-        for node in situation.facts.nodes.values()
-        if isinstance(node, Unreachable)
-    ]
-
-
-def _gone_on(situation: Situation, old: Stopped) -> list[Refusal]:
-    return [
-        Refusal(
-            "later-timeline",
-            replica.node,
-            f"{replica.node} is on timeline {replica.server.timeline}, past {old.node}'s {old.control.timeline}",
-            f"{old.node} has to follow, not to lead: promote {replica.node} instead.",
-        )
-        for replica in situation.facts.replicas
-        if replica.server.timeline > old.control.timeline
-    ]
 
 
 def _with_way_out(situation: Situation, refusals: list[Refusal]) -> list[Refusal]:

@@ -8,14 +8,28 @@ from dataclasses import dataclass, replace
 
 from replctl.model.actions import Action, ConfigFile, Place, PublishEnv, ReloadConfig, WriteConfig, WritePassfile
 from replctl.model.errors import ExitCode
-from replctl.model.facts import ClusterFacts, HostFacts, NodeFacts, Primary, Problem, Replica, Unreachable
+from replctl.model.facts import (
+    ClusterFacts,
+    Foreign,
+    HostFacts,
+    NodeFacts,
+    Primary,
+    Problem,
+    Replica,
+    Silent,
+    Stopped,
+    Unreachable,
+)
 from replctl.model.inventory import Inventory, Node
 from replctl.model.plan import OnFailure, Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import NodeName
+from replctl.planning.topology import upstream_of
 from replctl.postgres.render import Templates, render_config
 from replctl.postgres.settings import socket_dir
 
 HBA = "pg_hba.conf"
+IN_PRODUCTION = "in production"
+"""pg_control's word for a server that runs, or crashed, outside of recovery; beside standby.signal it is a copy's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,11 @@ def step(kind: str, node: NodeName | None, action: Action, why: str, undo: Actio
     return Step(f"{kind}:{node}" if node else kind, node, action, why, undo)
 
 
+def forward_only(one: Step) -> Step:
+    """The step, from whose beginning on its lane is not undone: what it asks for may happen even if it fails."""
+    return replace(one, point_of_no_return=True)
+
+
 def sequence(*steps: Step | None) -> Stage:
     """One lane of the steps that are needed; a failure ends the plan."""
     return Stage((tuple(s for s in steps if s is not None),))
@@ -117,9 +136,13 @@ def needs_primary(situation: Situation, command: str) -> list[Refusal]:
                 "`replctl status` shows their timelines.",
             )
         ]
-    unreachable = [node for node in facts.nodes.values() if isinstance(node, Unreachable)]
-    if unreachable:
-        return [refuse_unreachable(node.node, node.ssh) for node in unreachable]
+    unknown = [
+        refuse_unreachable(node.node, node.ssh) if isinstance(node, Unreachable) else refuse_silent(node.node, node.sql)
+        for node in facts.nodes.values()
+        if isinstance(node, Unreachable | Silent)
+    ]
+    if unknown:
+        return unknown
     return [
         Refusal(
             "no-primary",
@@ -181,14 +204,31 @@ def publish(situation: Situation, primary: NodeName, replicas: Iterable[NodeName
     env = situation.facts.env
     if env.current and env.primary == primary and env.replicas == wanted:
         return None
+    return publish_again(situation, primary, replicas)
+
+
+def publish_again(situation: Situation, primary: NodeName, replicas: Iterable[NodeName]) -> Step:
+    """The env file, whatever it lists now: an earlier step of the plan has written it."""
+    wanted = tuple(name for name in situation.inventory.nodes if name in set(replicas) and name != primary)
     return step("env", None, PublishEnv(primary, wanted), "the application routes its reads and writes by this file")
 
 
+def waiting_for(situation: Situation, name: NodeName) -> tuple[NodeName, ...]:
+    """Running replicas that will stream from a stopped node once it is back: those that are configured to."""
+    return tuple(
+        replica.node
+        for replica in situation.facts.replicas
+        if not needs_host(replica)
+        and (upstream := upstream_of(situation.inventory, situation.facts, replica)) is not None
+        and upstream.node == name
+    )
+
+
 def later_timeline(situation: Situation, than: int, besides: NodeName) -> list[NodeName]:
-    """Nodes that have seen a later timeline than the given one."""
+    """Members that have seen a later timeline than the given one, running or not."""
     found: list[NodeName] = []
     for name, facts in situation.facts.nodes.items():
-        if name == besides:
+        if name == besides or isinstance(facts, Foreign):
             continue
         host = situation.host_of(name)
         timelines = [host.control.timeline] if host and host.control else []
@@ -197,3 +237,39 @@ def later_timeline(situation: Situation, than: int, besides: NodeName) -> list[N
         if any(timeline > than for timeline in timelines):
             found.append(name)
     return found
+
+
+def refuse_unknown(situation: Situation, stopped: Stopped) -> list[Refusal]:
+    """Nodes that nobody can ask whether they became the primary since ``stopped`` did."""
+    return [
+        Refusal(
+            "others-unreachable",
+            other.node,
+            f"{other.node} cannot be reached, and may have become the primary since {stopped.node} stopped: "
+            f"{other.ssh.message}",
+            f"Bring {other.node} back, or mend the way to it, and run this again.",
+        )
+        for other in situation.facts.nodes.values()
+        if isinstance(other, Unreachable)
+    ]
+
+
+def refuse_second_primary(situation: Situation, stopped: Stopped) -> list[Refusal]:
+    """Members that went on without ``stopped``, or run now as no standby does: a primary beside them is the second."""
+    return [
+        *(
+            refuse_silent(other.node, other.sql)
+            for other in situation.facts.nodes.values()
+            if isinstance(other, Silent) and not (other.host.standby_signal and other.control.state != IN_PRODUCTION)
+        ),
+        *(
+            Refusal(
+                "later-timeline",
+                other,
+                f"{other} is on a later timeline than {stopped.node} (timeline {stopped.control.timeline}): it went on "
+                "without it",
+                f"`replctl status` shows who is ahead; {stopped.node} has to follow, not to lead.",
+            )
+            for other in later_timeline(situation, stopped.control.timeline, stopped.node)
+        ),
+    ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from replctl.model.facts import NodeFacts, Primary, ProblemKind, Replica, ServerFacts, Silent, Stopped, Unreachable
 from replctl.model.plan import Refusal
 from replctl.model.values import NodeName
-from replctl.planning.situation import Situation, needs_host, refuse_silent, refuse_unreachable
+from replctl.planning.situation import Situation, needs_host, refuse_second_primary, refuse_silent, refuse_unreachable
 from replctl.planning.states import ORDERED_SETTINGS
 from replctl.planning.topology import is_ours, streams_from_primary, walsender_of
+from replctl.postgres.conf_syntax import parse_conf
+from replctl.postgres.conninfo import parse_upstream
 
 STALE_REPLY_MS = 15_000
 """A standby reports every wal_receiver_status_interval, 10 s by default; one that is silent for longer is stuck."""
@@ -15,6 +17,7 @@ MAX_ARCHIVE_BACKLOG = 10
 """WAL segments. The old primary's postmaster ends only once the archiver has caught up."""
 MAX_UNREPLAYED_BYTES = 1 << 30
 """More than this has to be replayed while writes are down."""
+AUTO_CONF = "postgresql.auto.conf"
 GLIBC_FREE_LOCALES = ("C", "POSIX", "C.UTF-8", "C.utf8")
 
 
@@ -69,7 +72,12 @@ def check_continuation(situation: Situation, old: Stopped, facts: NodeFacts) -> 
                 f"`replctl promote {old.node}` starts {old.node} again as the primary; then switch over anew.",
             )
         )
-    return [*refusals, *_check_read_only(facts), *_ahead(situation, old, facts)]
+    return [
+        *refusals,
+        *_check_read_only(facts),
+        *refuse_second_primary(situation, old),
+        *_check_same_candidate(situation, old, name),
+    ]
 
 
 def stuck_walsenders(old: Primary) -> tuple[int, ...]:
@@ -278,15 +286,22 @@ def _check_collation(situation: Situation, old: Primary, candidate: Replica) -> 
     ]
 
 
-def _ahead(situation: Situation, old: Stopped, candidate: Replica) -> list[Refusal]:
-    """Somebody on a later timeline was promoted already, by whatever means."""
+def _check_same_candidate(situation: Situation, old: Stopped, name: NodeName) -> list[Refusal]:
+    """The old primary is made to follow the candidate right before the promote request: that one may still be carried
+    out, even if the candidate is in recovery now, or cannot be seen."""
+    auto_conf = parse_conf(old.host.files.get(AUTO_CONF, ""))
+    promised = parse_upstream(auto_conf.get("primary_conninfo", ""))
+    node = situation.node(name)
+    if not old.host.standby_signal or promised == (node.host, node.postgres.port):
+        return []
+    other = next((n for n in situation.inventory.nodes.values() if (n.host, n.postgres.port) == promised), None)
+    if other is None:
+        return []
     return [
         _refuse(
-            "later-timeline",
-            replica.node,
-            f"{replica.node} is on timeline {replica.server.timeline}, past {old.node}'s {old.control.timeline}",
-            f"Promote {replica.node} instead.",
+            "other-candidate",
+            other.name,
+            f"a switchover from {old.node} to {other.name} was interrupted, and {other.name} may have been promoted",
+            f"`replctl promote {other.name}` finishes it; `replctl promote {old.node}` calls it off before the request.",
         )
-        for replica in situation.facts.replicas
-        if replica.node != candidate.node and replica.server.timeline > old.control.timeline
     ]

@@ -121,11 +121,11 @@ def reload_config(context: Context, action: ReloadConfig) -> Effect:
 
 
 def checkpoint(context: Context, action: Checkpoint) -> Effect:
-    """The second one is short, and leaves the shutdown checkpoint little to write."""
+    """The second one is short, and leaves the shutdown checkpoint little to write. Nothing of it has to be undone."""
     with context.database() as database:
         for _ in range(2):
             database.execute("checkpoint", timeout=CHECKPOINT_SECONDS)
-    return Changed()
+    return Unchanged("what was written is on disk")
 
 
 def drop_stuck_walsenders(context: Context, action: DropStuckWalsenders) -> Effect:
@@ -138,7 +138,7 @@ def drop_stuck_walsenders(context: Context, action: DropStuckWalsenders) -> Effe
         try:
             database.fetch("select pg_reload_conf()")
             gone = context.waiting(10.0, 0.1).until(
-                lambda: None if database.fetch(query, {"pids": list(action.pids)}) else Changed()
+                lambda: None if database.fetch(query, {"pids": list(action.pids)}) else Unchanged("they timed out")
             )
         finally:
             database.execute("alter system reset wal_sender_timeout")

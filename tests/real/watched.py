@@ -1,0 +1,76 @@
+"""A run of replctl that is watched while it goes on: its progress lines say when to disturb it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import IO
+
+from tests.real.clusters import wait_until
+from tests.real.hosts import Host, Operator, Run
+
+
+class Watched:
+    """A running replctl whose output is read as it comes."""
+
+    def __init__(self, operator: Operator, *args: str) -> None:
+        self.program = operator.start(*args)
+        self._out: list[bytes] = []
+        self._err: list[bytes] = []
+        self._news = threading.Condition()
+        pipes = ((self.program.stdout, self._out), (self.program.stderr, self._err))
+        self._readers = [threading.Thread(target=self._read, args=pipe, daemon=True) for pipe in pipes]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, pipe: IO[bytes], lines: list[bytes]) -> None:
+        for line in pipe:
+            with self._news:
+                lines.append(line)
+                self._news.notify_all()
+
+    @property
+    def err(self) -> str:
+        return b"".join(self._err).decode()
+
+    def until(self, *words: str, seconds: float = 30.0) -> str:
+        """The first line on stderr that has all the words among its own, once it is there."""
+        deadline, seen = time.monotonic() + seconds, 0
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: len(self._err) > seen, timeout=0.1)
+                lines, seen = self._err[seen:], len(self._err)
+            for line in lines:
+                if set(words) <= set(line.decode().split()):
+                    return line.decode()
+            ended = self.program.poll() is not None and not any(reader.is_alive() for reader in self._readers)
+            assert not (ended or time.monotonic() > deadline), f"no line with {words} in:\n{self.err}"
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.program.pid, number)
+
+    def end(self, seconds: float = 60.0) -> Run:
+        """How it ended."""
+        code = self.program.wait(seconds)
+        for reader in self._readers:
+            reader.join(10)
+        return Run(code, b"".join(self._out).decode(), self.err)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing of it is left to undo anything."""
+        self.signal(signal.SIGKILL)
+        self.program.wait(10)
+
+
+def until_copying(host: Host) -> list[int]:
+    """The processes of the copy that is made on a host, once both are there: one for the files, one for the WAL."""
+    found: list[int] = []
+
+    def look() -> bool:
+        found[:] = host.pids("pg_basebackup --pgdata")
+        return len(found) > 1
+
+    wait_until(look)
+    return found
