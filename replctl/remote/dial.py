@@ -20,7 +20,6 @@ from replctl.remote.printable import one_line
 from replctl.remote.proxy import ProxyProcess, connect_tcp, jump_command, proxy_command, tune
 from replctl.remote.ssh_config import SshConfig, Target
 from replctl.remote.ssh_login import log_in
-from replctl.remote.transport import OrderedTransport
 
 KEEPALIVE_SECONDS = 5
 
@@ -123,7 +122,7 @@ class Dialer:
         stage: _Stage,
     ) -> Wire:
         known = KnownHosts.read(target.known_hosts, target.known_name)
-        transport = OrderedTransport(stream)
+        transport = paramiko.Transport(stream)
         below.insert(0, transport.close)
         options = transport.get_security_options()
         options.key_types = known.prefer(options.key_types)

@@ -18,6 +18,7 @@ from replctl.remote.background import within
 from replctl.remote.dial import Dialer, Wire
 from replctl.remote.ports import Cancellation
 from replctl.remote.script import login_command
+from replctl.remote.transport import keep_order
 from replctl.remote.waiting import NeverCancelled, Waiting
 
 _CHUNK_BYTES = 1 << 15
@@ -256,7 +257,7 @@ def _channel(
     """
     started = time.monotonic()
     try:
-        return wire.transport.open_channel(kind, address, ("127.0.0.1", 0), timeout=timeout)
+        return keep_order(wire.transport.open_channel(kind, address, ("127.0.0.1", 0), timeout=timeout))
     except paramiko.ChannelException:
         raise
     except (paramiko.SSHException, EOFError, OSError) as error:

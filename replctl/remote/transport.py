@@ -1,4 +1,4 @@
-"""Paramiko's transport, mended where two of its threads can send messages of one channel in the wrong order."""
+"""Mends the one place where two threads of Paramiko can send the messages of a channel in the wrong order."""
 
 from __future__ import annotations
 
@@ -15,25 +15,32 @@ class _Message(Protocol):
     def asbytes(self) -> bytes: ...
 
 
-class OrderedTransport(paramiko.Transport):
-    """Never sends data or EOF on a channel after its CLOSE.
+class _OrderedTransport:
+    """A channel's transport, which sends no data and no EOF of that channel once it is closed.
 
-    A channel's data and EOF are made under its lock and sent after it. When the far end closes the channel in
-    between, Paramiko's own thread answers with CLOSE first, and OpenSSH ends the whole connection over the late
-    message ("packet referred to nonexistent channel"): every command and every SQL session with it.
+    Paramiko makes such a message under the channel's lock and sends it after releasing it. When the channel is closed
+    in between, its CLOSE goes out first. Then the late message meets a channel number that sshd has forgotten, and
+    OpenSSH ends the whole connection ("packet referred to nonexistent channel"); or a number that sshd has given to
+    another channel, and the words of one session end up in another.
     """
 
-    def __init__(self, sock: Any, **options: Any) -> None:
+    def __init__(self, channel: paramiko.Channel, transport: paramiko.Transport) -> None:
+        self._channel = channel
+        self._transport = transport
         self._order = threading.Lock()
-        super().__init__(sock, **options)
 
-    def _send_user_message(self, data: _Message) -> None:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _send_user_message(self, message: _Message) -> None:
         with self._order:
-            text = data.asbytes()
-            if text[0] in _ONLY_WHILE_OPEN and not self._is_open(int.from_bytes(text[1:5], "big")):
+            # ``closed`` is set before CLOSE is sent, and CLOSE is sent under this lock too.
+            if message.asbytes()[0] in _ONLY_WHILE_OPEN and self._channel.closed:
                 return
-            super()._send_user_message(data)  # type: ignore[misc]
+            cast("Any", self._transport)._send_user_message(message)
 
-    def _is_open(self, remote_id: int) -> bool:
-        channels = cast("list[paramiko.Channel]", self._channels.values())  # type: ignore[attr-defined]
-        return any(channel.remote_chanid == remote_id and not channel.closed for channel in channels)
+
+def keep_order(channel: paramiko.Channel) -> paramiko.Channel:
+    """The same channel, whose data and EOF never follow its CLOSE."""
+    channel.transport = cast("paramiko.Transport", _OrderedTransport(channel, channel.get_transport()))
+    return channel
