@@ -37,7 +37,7 @@ _HINT = (
 )
 
 _INVENTORY = """\
-# A lab: nodes on this machine, to try things on. `replctl lab down` removes it, with everything in it.
+# A lab: nodes on this machine, to try things on. `replctl lab down` removes it.
 cluster: lab
 postgres:
   bin_dir: {bin_dir}

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from replctl.model.actions import InitCluster, PublishEnv
+from replctl.model.actions import InitCluster, Promote, PublishEnv
 from replctl.model.plan import Plan
 from tests.properties.clusters import (
     EVENTS,
@@ -95,6 +95,15 @@ def test_undo_of_every_prefix_brings_back_what_matters(tally: Tally, case: Case)
         for state in undone(moment, tally):
             rules.check(state, f"undoing, {moment.when}")
         assert what_matters(state) == before, f"undo {moment.when} leaves something"
+
+
+@given(case=cases())
+def test_a_run_that_nothing_disturbs_is_enough(tally: Tally, case: Case) -> None:
+    """Making, cloning and moving a primary; what only starts an old one again leaves the rest to the next run."""
+    plan = planned(case.past.world, case.intent)
+    assume(case.intent.command == "add-replica" or any(isinstance(s.action, InitCluster | Promote) for s in plan.steps))
+    *_, last = moments(case.past.world, plan, case.random, tally)
+    assert as_it_should_be(last.world, case.intent), f"{last.world.env} {last.world.writable}"
 
 
 @given(case=cases(), late=st.booleans())

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 from tests.real.clusters import assert_cluster, assert_env, ok, rows, slots, status, wait_until
 from tests.real.hosts import Operator
 from tests.real.ledger import Writer
 from tests.real.standing import (
-    MAIN,
     await_streaming,
     control,
     execute,
     frozen,
-    held_replay,
     in_recovery,
     restart,
     server_process,

@@ -37,16 +37,17 @@ class Watched:
 
     def until(self, *words: str, seconds: float = 30.0) -> str:
         """The first line on stderr that has all the words among its own, once it is there."""
-        deadline, seen = time.monotonic() + seconds, 0
-        while True:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            over = not any(reader.is_alive() for reader in self._readers)
             with self._news:
-                self._news.wait_for(lambda: len(self._err) > seen, timeout=0.1)
-                lines, seen = self._err[seen:], len(self._err)
-            for line in lines:
-                if set(words) <= set(line.decode().split()):
-                    return line.decode()
-            ended = self.program.poll() is not None and not any(reader.is_alive() for reader in self._readers)
-            assert not (ended or time.monotonic() > deadline), f"no line with {words} in:\n{self.err}"
+                lines = [line.decode() for line in self._err]
+                if found := [line for line in lines if set(words) <= set(line.split())]:
+                    return found[0]
+                if over:
+                    break
+                self._news.wait(0.1)
+        raise AssertionError(f"no line with {words} in:\n{self.err}")
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.program.pid, number)
