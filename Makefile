@@ -19,7 +19,7 @@ lint: venv
 unit: venv
 	@pytest $(wildcard tests/unit tests/properties) $(ARGS)
 
-demo: venv servers
+demo: venv
 	@tools/demo
 
 venv: $(VENV)/installed
@@ -32,5 +32,6 @@ servers:
 	@tools/install-test-servers
 
 clean:
+	[ ! -d demo ] || $(VENV)/bin/replctl lab down --dir demo
 	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

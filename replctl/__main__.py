@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from replctl.cli.app import app
+from replctl.cli.app import RECORDS, app
 from replctl.lab.app import lab_app
 
-app.add_typer(lab_app, name="lab", rich_help_panel="Records and tools")
+app.add_typer(lab_app, name="lab", rich_help_panel=RECORDS)
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ class Writer:
                     connection.execute(TABLE)
                     self.write_on(connection)
             except psycopg.Error:
-                time.sleep(RETRY_SECONDS)  # noqa: TID251 - an application has no Waiting
+                time.sleep(RETRY_SECONDS)
 
     def write_on(self, connection: psycopg.Connection) -> None:
         while self.going_on:

@@ -11,6 +11,8 @@ from replctl import __version__
 from replctl.cli.options import DEFAULT_INVENTORY, DryRun, InventoryFile, Output, OutputFormat, Verbose, Yes
 from replctl.model.errors import ExitCode
 
+SETUP, EVERYDAY, RECORDS = "Set up", "Every day", "Records and tools"
+
 app = typer.Typer(
     name="replctl",
     help="Provision, watch and promote PostgreSQL streaming replicas over plain SSH.",
@@ -20,9 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 inventory_app = typer.Typer(help="Check an inventory, or print its JSON Schema for editors.", no_args_is_help=True)
-app.add_typer(inventory_app, name="inventory")
-
-SETUP, EVERYDAY, RECORDS = "Set up", "Every day", "Records and tools"
+app.add_typer(inventory_app, name="inventory", rich_help_panel=RECORDS)
 
 
 def main() -> None:

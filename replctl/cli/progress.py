@@ -22,6 +22,9 @@ from replctl.remote.ports import Clock
 
 WIDE = 110
 """Columns from which a running step's reason and what it waits for fit beside each other."""
+STEP_WIDTH = 16
+"""Columns; the longest step is ``role-replication``."""
+REFRESH_SECONDS = 0.1
 QUIET_SECONDS = 2.0
 """Between two lines about one step without a terminal."""
 HERE = "here"
@@ -114,7 +117,7 @@ class PlainReporter(QuietReporter):
             self._print(step.id, step.node, text)
 
     def _print(self, step_id: str, node: NodeName | None, text: str) -> None:
-        line = f"{node or HERE:<{self._width}}  {step_word(step_id, node):<12} {escape(text)}"
+        line = f"{node or HERE:<{self._width}}  {step_word(step_id, node):<{STEP_WIDTH}} {escape(text)}"
         self._console.print(Text(line.rstrip()), soft_wrap=True)
 
 
@@ -156,7 +159,10 @@ class RichReporter:
         self._turn = threading.RLock()
         self._tasks: dict[str, TaskID] = {}
         self._meters: dict[str, CopyMeter] = {}
-        self._progress = Progress(*self._columns(), console=console, transient=True, expand=True)
+        # Rich's own refresh thread writes outside of the lock that our prints are under, and then lines get lost.
+        self._progress = Progress(*self._columns(), console=console, transient=True, expand=True, auto_refresh=False)
+        self._stopped = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
 
     def _columns(self) -> Iterable[ProgressColumn]:
         yield SpinnerColumn()
@@ -170,10 +176,18 @@ class RichReporter:
 
     def __enter__(self) -> RichReporter:
         self._progress.start()
+        self._ticker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._ticker.join()
         self._progress.stop()
+
+    def _tick(self) -> None:
+        while not self._stopped.wait(REFRESH_SECONDS):
+            with self._turn:
+                self._progress.refresh()
 
     def step_started(self, step: Step) -> None:
         with self._turn:
@@ -214,7 +228,9 @@ class RichReporter:
 
     def _print_end(self, result: StepResult) -> None:
         line = Table.grid(
-            Column(no_wrap=True, min_width=self._width), Column(no_wrap=True, min_width=12), padding=(0, 2, 0, 0)
+            Column(no_wrap=True, min_width=self._width),
+            Column(no_wrap=True, min_width=STEP_WIDTH),
+            padding=(0, 2, 0, 0),
         )
         line.add_column(overflow="fold")
         line.add_row(

@@ -23,7 +23,7 @@ from replctl.model.facts import (
 from replctl.model.inventory import Inventory, Node
 from replctl.model.plan import OnFailure, Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import NodeName
-from replctl.planning.topology import upstream_of
+from replctl.planning.topology import proven_replicas, upstream_of
 from replctl.postgres.render import Templates, render_config
 from replctl.postgres.settings import socket_dir
 
@@ -199,10 +199,12 @@ def write_passfile(situation: Situation, name: NodeName) -> Step | None:
 
 
 def publish(situation: Situation, primary: NodeName, replicas: Iterable[NodeName]) -> Step | None:
-    """The env file, unless it lists just these nodes already."""
+    """The env file, unless it lists just these nodes already, and rightly so: one that is brought back by this very
+    plan may fail to come back, and is left out then."""
     wanted = tuple(name for name in situation.inventory.nodes if name in set(replicas) and name != primary)
     env = situation.facts.env
-    if env.current and env.primary == primary and env.replicas == wanted:
+    proven = set(wanted) <= set(proven_replicas(situation.inventory, situation.facts))
+    if proven and env.current and env.primary == primary and env.replicas == wanted:
         return None
     return publish_again(situation, primary, replicas)
 

@@ -15,7 +15,17 @@ from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.init_primary import plan_init_primary
 from replctl.planning.promote import plan_promote
 from tests.properties.simulate import NotPossibleError, by_hand, simulate
-from tests.properties.world import Directory, Machine, Wal, World, clients_write, settled, situation, streams, tried_logins
+from tests.properties.world import (
+    Directory,
+    Machine,
+    Wal,
+    World,
+    clients_write,
+    settled,
+    situation,
+    streams,
+    tried_logins,
+)
 
 
 @dataclass(frozen=True)
@@ -264,7 +274,8 @@ def as_it_should_be(world: World, intent: Intent) -> bool:
     if intent.command == "add-replica":
         return set(intent.nodes) <= set(replicas)
     # Steps of the plan prove the links; a link that was broken before is add-replica's to mend.
-    standbys = [data for _, machine, data in world.members() if machine.running and machine.in_recovery]
+    reached = ((machine, data) for _, machine, data in world.members() if machine.reachable and machine.running)
+    standbys = [data for machine, data in reached if machine.in_recovery]
     return primary == intent.nodes[0] and all(data.upstream == primary for data in standbys)
 
 

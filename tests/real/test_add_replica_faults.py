@@ -141,7 +141,7 @@ def receive_wal(operator: Operator, slot: str) -> list[str]:
 def test_a_disk_that_fills_up(without_db2: Operator) -> None:
     """The databases fit, and the WAL beside them does not."""
     operator, host = without_db2, without_db2.lan["db2"]
-    size = value(operator, "db1", "select sum(pg_database_size(oid)) / 1024 from pg_database")
+    size = value(operator, "db1", "select (sum(pg_database_size(oid)) / 1024)::int from pg_database")
     room = f"size={int(size * 1.15) + 4096}k,mode=700,uid=postgres,gid=postgres"
     host.run(["mount", "-t", "tmpfs", "-o", room, "disk", PARENT], "root")
     run = operator.replctl("add-replica", "db2", "--yes")
@@ -166,7 +166,8 @@ def test_what_the_copy_brings_along(without_db2: Operator) -> None:
         "alter system set work_mem = '5MB'",
     )
     hba = host.path(f"{MAIN}/pg_hba.conf")
-    hba.write_text("".join(line for line in hba.open() if not line.startswith("host  replication")))
+    lines = hba.read_text().splitlines(keepends=True)
+    hba.write_text("".join(line for line in lines if not line.startswith("host  replication")))
     execute(operator, "db1", "select pg_reload_conf()")
     ok(operator.replctl("add-replica", "db2", "--yes"))
     assert {name: row["state"] for name, row in rows(operator).items()} == {

@@ -48,13 +48,13 @@ def test_plain_lines_have_node_step_and_event() -> None:
         reporter.step_ended(ended(CLONE, StepOutcome.UNDO_FAILED, None, "disk \x1b[31m[red]full"))
         reporter.warn("db4 cannot be reached")
     assert out.getvalue().splitlines() == [
-        "db2   clone        copies db1",
-        "db2   clone        copying 0 B of 3 GiB (0 %)",
-        "db2   clone        copying 220 MiB of 3 GiB (7 %), 110 MiB/s, 25.9 s left",
-        "db2   clone        copying 440 MiB of 3 GiB (14 %), 110 MiB/s, 23.9 s left",
-        "db2   clone        done in 1.5 s",
-        "here  env          ok: it lists these nodes already",
-        "db2   clone        could not be undone: disk \\x1b[31m[red]full",
+        "db2   clone            copies db1",
+        "db2   clone            copying 0 B of 3 GiB (0 %)",
+        "db2   clone            copying 220 MiB of 3 GiB (7 %), 110 MiB/s, 25.9 s left",
+        "db2   clone            copying 440 MiB of 3 GiB (14 %), 110 MiB/s, 23.9 s left",
+        "db2   clone            done in 1.5 s",
+        "here  env              ok: it lists these nodes already",
+        "db2   clone            could not be undone: disk \\x1b[31m[red]full",
         "warning: db4 cannot be reached",
     ]
 
