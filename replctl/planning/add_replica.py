@@ -56,14 +56,15 @@ def plan_add_replica(situation: Situation, names: Sequence[NodeName], source: No
 def _plan(situation: Situation, primary: Primary, names: Sequence[NodeName], source: NodeName | None) -> Plan:
     clones = clones_among(situation, names)
     others = [name for name in names if name not in clones]
-    at_once = max(1, free_walsenders(primary) // WALSENDERS_PER_CLONE)
+    linked = {walsender.application_name for walsender in primary.server.walsenders}
+    joining = [name for name in others if name not in linked]
     stages = [
         sequence(*refresh_hba(situation, primary.node)),
         Stage(tuple(refresh_hba(situation, replica.node) for replica in situation.facts.replicas)),
         side_by_side(_join(situation, primary, name) for name in others),
         *(
             side_by_side(_clone(situation, primary, name, source) for name in some)
-            for some in _batches(clones, at_once)
+            for some in _batches(clones, free_walsenders(primary) - len(joining))
         ),
     ]
     listed = {*proven_replicas(situation.inventory, situation.facts), *names}
@@ -186,5 +187,11 @@ def _keeps_wal(primary: Primary, name: str) -> bool:
     return slot is not None and slot.wal_status != "lost"
 
 
-def _batches(names: Sequence[NodeName], size: int) -> list[Sequence[NodeName]]:
-    return [names[start : start + size] for start in range(0, len(names), size)]
+def _batches(names: Sequence[NodeName], free: int) -> list[Sequence[NodeName]]:
+    """As many clones at once as ``free`` walsenders allow; each leaves one less to the next batch: its own link."""
+    batches: list[Sequence[NodeName]] = []
+    while names:
+        size = max(1, free // WALSENDERS_PER_CLONE)
+        batches.append(names[:size])
+        names, free = names[size:], free - size
+    return batches

@@ -218,8 +218,11 @@ def _check_budget(situation: Situation, primary: Primary, clones: Sequence[NodeN
         return []
     server, nodes = primary.server, len(situation.inventory.nodes)
     refusals: list[Refusal] = []
-    if free_walsenders(primary) < WALSENDERS_PER_CLONE:
-        refusals.append(_budget(primary, "max_wal_senders", f"{len(server.walsenders)} are in use and a copy needs 2"))
+    # The last clone needs its two beside the links of those that were cloned before it.
+    needed = len(clones) - 1 + WALSENDERS_PER_CLONE
+    if free_walsenders(primary) < needed:
+        reason = f"{len(server.walsenders)} are in use, {needed} more needed"
+        refusals.append(_budget(primary, "max_wal_senders", reason))
     wanted = {situation.node(name).slot for name in clones}
     missing = [name for name in wanted if slot_on(server, name) is None]
     if len(server.slots) + len(missing) > int(server.setting("max_replication_slots") or 0):

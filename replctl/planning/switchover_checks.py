@@ -5,7 +5,14 @@ from __future__ import annotations
 from replctl.model.facts import NodeFacts, Primary, ProblemKind, Replica, ServerFacts, Silent, Stopped, Unreachable
 from replctl.model.plan import Refusal
 from replctl.model.values import NodeName
-from replctl.planning.situation import Situation, needs_host, refuse_second_primary, refuse_silent, refuse_unreachable
+from replctl.planning.situation import (
+    Situation,
+    later_timeline,
+    needs_host,
+    refuse_second_primary,
+    refuse_silent,
+    refuse_unreachable,
+)
 from replctl.planning.states import ORDERED_SETTINGS
 from replctl.planning.topology import is_ours, streams_from_primary, walsender_of
 from replctl.postgres.conf_syntax import parse_conf
@@ -77,6 +84,36 @@ def check_continuation(situation: Situation, old: Stopped, facts: NodeFacts) -> 
         *_check_read_only(facts),
         *refuse_second_primary(situation, old),
         *_check_same_candidate(situation, old, name),
+    ]
+
+
+def check_beside(situation: Situation, old: Replica, candidate: Replica) -> list[Refusal]:
+    """Every reason why an interrupted switchover cannot go on after its old primary was started as a standby."""
+    name, timeline = candidate.node, candidate.server.timeline
+    refusals = [*needs_host(candidate), *needs_host(old), *_check_read_only(candidate)]
+    received, replayed = old.received, candidate.replayed
+    if old.server.timeline != timeline or received is None or replayed is None or replayed < received:
+        refusals.append(
+            _refuse(
+                "not-caught-up",
+                name,
+                f"{name} has not replayed all that {old.node} has, which was the primary ({old.node} is at {received}, "
+                f"{name} at {replayed})",
+                f"Wait until {name} has caught up, or promote {old.node}.",
+            )
+        )
+    later = later_timeline(situation, timeline, name)
+    return [
+        *refusals,
+        *(
+            _refuse(
+                "later-timeline",
+                other,
+                f"{other} is on a later timeline than {name} ({timeline}): it went on without it",
+                f"Promote {other} instead, or look at it: `replctl status` shows who is ahead.",
+            )
+            for other in later
+        ),
     ]
 
 
@@ -302,6 +339,6 @@ def _check_same_candidate(situation: Situation, old: Stopped, name: NodeName) ->
             "other-candidate",
             other.name,
             f"a switchover from {old.node} to {other.name} was interrupted, and {other.name} may have been promoted",
-            f"`replctl promote {other.name}` finishes it; `replctl promote {old.node}` calls it off before the request.",
+            f"`replctl promote {other.name}` finishes it; `replctl promote {old.node}` calls it off if it was not.",
         )
     ]

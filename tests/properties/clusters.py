@@ -188,7 +188,7 @@ EVENTS: dict[str, Callable[[World, Event], World]] = {
     "odd slots": _odd_slots,
     "lost slot": _lost_slot,
     "no passfile": lambda world, event: settled(world.with_machine(event.node, passfile=False)),
-    "no env file": lambda world, event: replace(world, env=None),
+    "no env file": lambda world, _: replace(world, env=None),
     "wrong env file": lambda world, event: replace(world, env=(event.node, (event.other,))),
     "unreachable": lambda world, event: world.with_machine(event.node, reachable=False),
     "reachable": lambda world, event: world.with_machine(event.node, reachable=True),

@@ -244,7 +244,7 @@ def configs(size: int) -> Mapping[NodeName, Mapping[str, str]]:
 class Planned(Situation):
     """Renders each node's files once for all tests: nothing in them depends on the moment."""
 
-    def rendered(self, name: NodeName, major: int) -> tuple[ConfigFile, ...]:
+    def rendered(self, name: NodeName, major: int) -> tuple[ConfigFile, ...]:  # noqa: ARG002
         files = configs(len(self.inventory.nodes))[name]
         return tuple(ConfigFile(file, text) for file, text in files.items())
 

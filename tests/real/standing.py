@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +96,7 @@ def await_streaming(operator: Operator, primary: str, replicas: Iterable[str]) -
 
 
 def forget(operator: Operator, name: str, primary: str = "db1") -> None:
-    """Take a replica away by hand, as if it had never been added; the env file still lists it."""
+    """Take a replica away by hand, as if it had never been added."""
     host = operator.lan[name]
     control(host, "stop", "-m", "immediate")
     for path in host.path(data_dir()).parent.iterdir():
@@ -102,6 +104,9 @@ def forget(operator: Operator, name: str, primary: str = "db1") -> None:
     with operator.connect(primary) as connection:
         wait_until(lambda: not connection.execute(ACTIVE, [f"replctl_{name}"]).fetchall())
         connection.execute("select pg_drop_replication_slot(%s)", [f"replctl_{name}"])
+    key, urls = "DB_READ_REPLICA_URLS", operator.read_env()["DB_READ_REPLICA_URLS"]
+    kept = ",".join(url for url in urls.split(",") if f"@{host.address}:" not in url)
+    operator.env_file.write_text(operator.env_file.read_text().replace(f"{key}={urls}", f"{key}={kept}"))
 
 
 def server_process(host: Host, kind: str) -> int:
@@ -121,13 +126,23 @@ def held_replay(host: Host) -> Iterator[None]:
 def frozen(host: Host, *kinds: str) -> Iterator[None]:
     """Processes of the host's server stand still."""
     pids = [server_process(host, kind) for kind in kinds]
-    for pid in pids:
-        host.freeze(pid)
+    freeze(pids)
     try:
         yield
     finally:
-        for pid in pids:
-            host.thaw(pid)
+        thaw(pids)
+
+
+def freeze(pids: Iterable[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+
+def thaw(pids: Iterable[int]) -> None:
+    """One that was killed meanwhile, or ends as it goes on, is well."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def in_recovery(operator: Operator, name: str) -> bool:

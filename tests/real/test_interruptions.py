@@ -12,7 +12,7 @@ import pytest
 from tests.real.clusters import assert_cluster, ok, rows, slots, wait_until
 from tests.real.hosts import Operator
 from tests.real.ledger import Writer
-from tests.real.standing import MAIN, forget, held_replay, in_recovery, role
+from tests.real.standing import MAIN, forget, freeze, held_replay, in_recovery, role
 from tests.real.watched import Watched, until_copying
 
 LOST_SECONDS = 11
@@ -79,8 +79,7 @@ class TestAddReplica:
         run.kill()
         run = Watched(cluster, "add-replica", "db2", "--yes")
         orphans = until_copying(host)
-        for pid in orphans:
-            host.freeze(pid)  # so that they outlive the run for certain, as on a host that lost its network
+        freeze(orphans)  # so that they outlive the run for certain, as on a host that lost its network
         run.kill()
         ok(cluster.replctl("add-replica", "db2", "--yes"))
         assert_cluster(cluster, "db1", ["db2", "db3"])
@@ -118,8 +117,7 @@ class TestTwoOperators:
         host = cluster.lan["db2"]
         forget(cluster, "db2")
         first = Watched(cluster, "add-replica", "db2", "--yes")
-        for pid in until_copying(host):
-            host.freeze(pid)
+        freeze(until_copying(host))
         run = cluster.replctl(*second, "--yes", "-o", "json")
         assert run.code == 3, run.out
         locked = run.document["refusals"][0]

@@ -9,10 +9,12 @@ from tests.real.standing import (
     await_streaming,
     control,
     execute,
+    freeze,
     frozen,
     in_recovery,
     restart,
     server_process,
+    thaw,
     value,
 )
 from tests.real.watched import Watched
@@ -83,14 +85,10 @@ def test_a_candidate_that_freezes_at_the_stop(cluster: Operator) -> None:
     """The primary shuts down cleanly all the same; the proof fails, and the primary is started again."""
     execute(cluster, "db1", "alter system set wal_sender_timeout = '3s'", RELOAD)
     with Writer(cluster) as writer:
-        pids = [server_process(cluster.lan["db2"], kind) for kind in ("startup", "walreceiver")]
         run = Watched(cluster, "promote", "db2", "--yes")
         run.until("db1", "checkpoint", "ok:")
-        for pid in pids:
-            cluster.lan["db2"].freeze(pid)
-        ended = run.end()
-        for pid in pids:
-            cluster.lan["db2"].thaw(pid)
+        with frozen(cluster.lan["db2"], "startup", "walreceiver"):
+            ended = run.end()
         assert ended.code == 5, ended.err
         assert "db2" in ended.err
         writer.wait_for_rows(20)
@@ -102,10 +100,12 @@ def test_a_candidate_that_freezes_at_the_stop(cluster: Operator) -> None:
 def test_a_stop_that_takes_too_long(cluster: Operator) -> None:
     """Whether the primary still stops is unknown: nothing is promoted, and the next run sees what became of it."""
     cluster.write_inventory(extra={"timeouts": {"stop": 2}})
+    run = Watched(cluster, "promote", "db2", "--yes")
+    run.until("db1", "checkpoint", "ok:")
     with frozen(cluster.lan["db1"], "checkpointer"):
-        run = cluster.replctl("promote", "db2", "--yes")
-        assert run.code == 6, run.err
-        assert "hint:" in run.err
+        ended = run.end()
+        assert ended.code == 6, ended.err
+        assert "hint:" in ended.err
         assert in_recovery(cluster, "db2")
     wait_until(lambda: rows(cluster)["db1"]["state"] == "stopped")
     ok(cluster.replctl("promote", "db2", "--yes"))
@@ -115,15 +115,15 @@ def test_a_stop_that_takes_too_long(cluster: Operator) -> None:
 def test_a_promotion_that_takes_too_long(cluster: Operator) -> None:
     """The request was sent: it may be carried out at any time, so that there is no way back."""
     cluster.write_inventory(extra={"timeouts": {"promote": 1}})
-    startup = server_process(cluster.lan["db2"], "startup")
+    startup = [server_process(cluster.lan["db2"], "startup")]
     run = Watched(cluster, "promote", "db2", "--yes")
     run.until("db1", "demote", "done")
-    cluster.lan["db2"].freeze(startup)
+    freeze(startup)
     ended = run.end()
     assert ended.code == 6, ended.err
     assert "promote db2" in ended.err
     assert rows(cluster)["db1"]["state"] == "stopped"
-    cluster.lan["db2"].thaw(startup)
+    thaw(startup)
     wait_until(lambda: not in_recovery(cluster, "db2"))
     ok(cluster.replctl("promote", "db2", "--yes"))
     assert_cluster(cluster, "db2", ["db1", "db3"])

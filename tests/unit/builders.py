@@ -27,6 +27,7 @@ from replctl.model.facts import (
     ProblemKind,
     Receiver,
     Replica,
+    Role,
     ServerFacts,
     Setting,
     Silent,
@@ -38,6 +39,9 @@ from replctl.model.facts import (
 from replctl.model.inventory import Admin, App, Connection, Inventory, Node, PostgresSettings, Replication, SshSettings
 from replctl.model.secret import EnvSecret
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline, slot_name
+from replctl.planning.situation import Situation
+from replctl.postgres.ownership import MARK
+from replctl.postgres.render import Templates, render_config
 
 IDENTITY = SystemIdentifier("7277000000000000001")
 OTHER_IDENTITY = SystemIdentifier("7277000000000000999")
@@ -58,6 +62,11 @@ SETTINGS = {
     "max_replication_slots": "10",
     "max_slot_wal_keep_size": "10240",
 }
+TEMPLATES = Templates(
+    postgresql_conf=f"# {MARK}\nport = {{{{ managed.port }}}}\n",
+    pg_hba_conf="{% for peer in peers %}\nhost replication replicator {{ peer }} scram-sha-256\n{% endfor %}\n",
+)
+"""Small ones, which tell one inventory from another."""
 
 
 def kib(n: float) -> int:
@@ -146,6 +155,9 @@ class ClusterBuilder:
     listing: EnvListing | None = None
     identifier: SystemIdentifier | None = IDENTITY
     first_primary: str | None = None
+    rendered: tuple[NodeName, ...] = ()
+    inventory: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the inventory."""
 
     def primary(
         self, name: str, *, timeline: int | None = None, current: Lsn | None = None, **server: Any
@@ -260,11 +272,38 @@ class ClusterBuilder:
         self.nodes[NodeName(name)] = replace(self.nodes[NodeName(name)], **changed)
         return self
 
+    def as_made_by_us(self) -> ClusterBuilder:
+        """Every node has its passfile and the files that the inventory has, the primary its roles and database."""
+        self.rendered = tuple(self.facts)
+        roles = (Role("replicator", True, False, True, True), Role("chat", True, False, False, True))
+        made = {"roles": roles, "databases": {"chatdb": "chat"}, "rewind_granted": True}
+        for name, facts in self.facts.items():
+            if isinstance(facts, Primary):
+                self._server(name, lambda server: replace(server, **made))
+        return self
+
+    def situation(self, **facts: Any) -> Situation:
+        """What a planner starts from; ``facts`` are fields of ClusterFacts, such as the logins that were tried."""
+        inventory, found = self.build()
+        return Situation(inventory, replace(found, **facts), TEMPLATES)
+
     def build(self) -> tuple[Inventory, ClusterFacts]:
+        inventory = self._inventory()
+        for name in self.rendered:
+            self._render(inventory, name)
         for name, link in self.links.items():
             if link.upstream in self.facts:
                 self._connect(name, link)
-        return self._inventory(), ClusterFacts(self.facts, self.identifier, env=self.listing or self._right_listing())
+        return inventory, ClusterFacts(self.facts, self.identifier, env=self.listing or self._right_listing())
+
+    def _render(self, inventory: Inventory, name: NodeName) -> None:
+        facts = self.facts[name]
+        if isinstance(facts, Unreachable | NoInstance) or facts.host is None:
+            return
+        node, host = self.nodes[name], facts.host
+        files = render_config(inventory, node, TEMPLATES, major=15, socket_dir=f"{DATA_DIR}.replctl-run")
+        known = {file.name: file.text for file in files} | dict(host.files)
+        self.host(name, files=known, passfile_current=True)
 
     def _connect(self, name: NodeName, link: Link) -> None:
         if link.walsender is not None:
@@ -278,7 +317,7 @@ class ClusterBuilder:
         return EnvListing(NodeName(self.first_primary) if self.first_primary else None, replicas, current=True)
 
     def _inventory(self) -> Inventory:
-        return Inventory(
+        inventory = Inventory(
             path=Path("/srv/chat/inventory.yaml"),
             cluster="chat",
             nodes=self.nodes,
@@ -286,6 +325,7 @@ class ClusterBuilder:
             replication=Replication("replicator", EnvSecret("REPLICATION_PASSWORD")),
             app=App("chatdb", "chat", EnvSecret("APP_PASSWORD"), Path("/srv/chat/app.env")),
         )
+        return replace(inventory, **self.inventory)
 
     def _add(self, name: str, facts: NodeFacts) -> ClusterBuilder:
         own = NodeName(name)

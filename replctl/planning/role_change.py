@@ -1,0 +1,161 @@
+"""Steps that the plans of ``promote`` share: how a node takes the primary's role, and how the others follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from replctl.model.actions import (
+    AwaitStreaming,
+    ConfigureStandby,
+    CreateSlot,
+    DropSlot,
+    ForgetStandby,
+    Place,
+    ProbeWrite,
+    Promote,
+    ProveCaughtUp,
+    RepointStandby,
+    StartPostgres,
+)
+from replctl.model.facts import Replica, ServerFacts, Silent, Stopped, Unreachable
+from replctl.model.plan import Stage, Step
+from replctl.model.values import SLOT_PREFIX, NodeName
+from replctl.planning.situation import (
+    Situation,
+    forward_only,
+    needs_host,
+    publish,
+    publish_again,
+    sequence,
+    side_by_side,
+    step,
+)
+from replctl.planning.topology import is_ours, slot_on
+
+
+def take_over(situation: Situation, old: NodeName, name: NodeName) -> tuple[Step, ...]:
+    """The old primary is stopped: the proof, its demotion, the promotion. A failure before the request is undone."""
+    return (
+        step("prove", name, ProveCaughtUp(old), f"{name} must have replayed the last thing that {old} wrote"),
+        step(
+            "demote",
+            old,
+            ConfigureStandby(Place.LIVE, name, situation.node(old).slot),
+            f"{old} must never come back as a second primary, not even by a reboot",
+            undo=ForgetStandby(),
+        ),
+        *promotion(situation, name),
+    )
+
+
+def promotion(situation: Situation, name: NodeName) -> tuple[Step, ...]:
+    """From the promote request on there is no way back: it may be carried out even if its answer is lost."""
+    return (
+        forward_only(step("promote", name, Promote(), f"{name} becomes the primary")),
+        step("probe-write", name, ProbeWrite(), "a primary that refuses writes is not published"),
+        *if_needed(publish(situation, name, ())),
+    )
+
+
+def gather(
+    situation: Situation, old: NodeName, name: NodeName, siblings: tuple[NodeName, ...], server: ServerFacts | None
+) -> tuple[Stage, ...]:
+    """Every other node follows the new primary, side by side; then the env file lists them."""
+    lanes = [
+        *(follow(situation, sibling, name) for sibling in siblings),
+        return_as_replica(situation, old, name, server),
+    ]
+    return side_by_side(lanes), sequence(publish_again(situation, name, (old, *siblings)))
+
+
+def follow(situation: Situation, sibling: NodeName, name: NodeName) -> tuple[Step, ...]:
+    """A running standby is pointed to the new primary, and proven to stream from it."""
+    slot = situation.node(sibling).slot
+    return (
+        step("repoint", sibling, RepointStandby(name, slot), f"{sibling} has to follow {name}"),
+        step(
+            "streaming", sibling, AwaitStreaming(name), f"a link counts only once {name}'s own WAL has come through it"
+        ),
+    )
+
+
+def return_as_replica(
+    situation: Situation, old: NodeName, name: NodeName, server: ServerFacts | None
+) -> tuple[Step, ...]:
+    """The demoted old primary is started. ``server`` is what it was while it ran, None when that was not seen."""
+    stale = (
+        _stale_slots(server) if server else tuple(n.slot for n in situation.inventory.nodes.values() if n.name != old)
+    )
+    return (
+        step("start", old, StartPostgres(), f"{old} comes back as a replica, once its postmaster is gone"),
+        step("streaming", old, AwaitStreaming(name), f"a link counts only once {name}'s own WAL has come through it"),
+        *(
+            step(_sweep_id(slot), old, DropSlot(slot), "a slot left on a replica keeps WAL for nobody")
+            for slot in stale
+        ),
+    )
+
+
+def sweep(replica: Replica) -> tuple[Step, ...]:
+    """Slots of ours on a standby."""
+    if needs_host(replica):
+        return ()
+    return tuple(
+        step(_sweep_id(slot), replica.node, DropSlot(slot), "a slot left on a replica keeps WAL for nobody")
+        for slot in _stale_slots(replica.server)
+    )
+
+
+def _sweep_id(slot: str) -> str:
+    return f"sweep-{slot.removeprefix(SLOT_PREFIX)}"
+
+
+def _stale_slots(server: ServerFacts) -> tuple[str, ...]:
+    return tuple(slot.name for slot in server.slots if is_ours(slot))
+
+
+def slots_for(
+    situation: Situation, server: ServerFacts, name: NodeName, followers: Iterable[NodeName]
+) -> tuple[Step, ...]:
+    """The slots on NODE that these followers need, where they are missing."""
+    wanted = ((follower, situation.node(follower).slot) for follower in followers)
+    return tuple(
+        Step(
+            f"slot:{follower}",
+            name,
+            CreateSlot(slot),
+            f"{name} keeps the WAL that {follower} needs from now on",
+            undo=DropSlot(slot),
+        )
+        for follower, slot in wanted
+        if (found := slot_on(server, slot)) is None or found.wal_status == "lost"
+    )
+
+
+def siblings_of(situation: Situation, old: NodeName, name: NodeName) -> tuple[NodeName, ...]:
+    """Running replicas beside the candidate that SSH reaches."""
+    return tuple(
+        replica.node
+        for replica in situation.facts.replicas
+        if replica.node not in (old, name) and not needs_host(replica)
+    )
+
+
+def left_behind(situation: Situation, done: tuple[NodeName, ...]) -> tuple[str, ...]:
+    """Members that the plan cannot bring along: they stay out of the env file until the operator gets to them."""
+    sentences: list[str] = []
+    for name, facts in situation.facts.nodes.items():
+        if name in done:
+            continue
+        if isinstance(facts, Unreachable) or needs_host(facts):
+            sentences.append(f"`replctl add-replica {name}` once {name} can be reached again")
+        elif isinstance(facts, Stopped):
+            sentences.append(f"`replctl add-replica {name}`: it is stopped")
+        elif isinstance(facts, Silent):
+            sentences.append(f"`replctl add-replica {name}` once its PostgreSQL answers: {facts.sql.message}")
+    return tuple(sentences)
+
+
+def if_needed(step_or_none: Step | None) -> tuple[Step, ...]:
+    """A step that a plan may do without, as a part of a lane."""
+    return () if step_or_none is None else (step_or_none,)
