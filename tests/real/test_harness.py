@@ -106,7 +106,7 @@ class TestHosts:
         with Lan(("a", "b", "c")) as lan:
             took = time.monotonic() - before
             assert [host.run(["hostname"]).stdout for host in lan] == [b"a\n", b"b\n", b"c\n"]
-        assert took < 5.0  # 0.4 s on idle cores
+        assert took < 60  # 0.4 s on idle cores; a busy machine says nothing of the hosts
 
     @pytest.mark.parametrize("user", ["postgres", "root", DEPLOY])
     def test_sshd_lets_each_user_in(self, fresh: Lan, user: str) -> None:
