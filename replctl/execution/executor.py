@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,14 +12,23 @@ from typing import Protocol
 from replctl.execution.context import Changed, Context, Effect, Stopwatch
 from replctl.execution.handlers.registry import carry_out
 from replctl.execution.session import Session
-from replctl.model.actions import Action
-from replctl.model.errors import ExitCode, InterruptedByOperator, ReplctlError, SqlError
+from replctl.model.actions import Action, AwaitStreaming, CheckLogin, Checkpoint, ProbeWrite, ProveCaughtUp
+from replctl.model.errors import (
+    ConnectionLostError,
+    ExitCode,
+    InterruptedByOperator,
+    ReplctlError,
+    SqlError,
+    WaitTimeoutError,
+)
 from replctl.model.facts import ClusterFacts
 from replctl.model.outcome import Outcome, OutcomeKind, StepOutcome, StepResult
 from replctl.model.plan import OnFailure, Plan, Refusal, Stage, Step
 
 INVALID_LOGIN = "28P01"
 """invalid_password (PostgreSQL docs, appendix A)."""
+ASKING = (AwaitStreaming, CheckLogin, Checkpoint, ProbeWrite, ProveCaughtUp)
+"""Actions that leave nothing behind, however they end."""
 
 
 class Guard(Protocol):
@@ -67,6 +76,8 @@ class Execution:
         self._journal = journal
         self._do = carry_out
         self._stopwatch = Stopwatch()
+        self._may_stand: set[str] = set()
+        """Ids of failed steps whose change may be there all the same."""
         self._results = {step.id: StepResult(step.id, step.node, step.why, StepOutcome.NOT_RUN) for step in plan.steps}
 
     def run(self) -> Outcome:
@@ -138,6 +149,8 @@ class Execution:
         try:
             effect = self._do(context, step.action)
         except ReplctlError as failure:
+            if _may_stand(step, failure):
+                self._may_stand.add(step.id)
             self._record(step, StepOutcome.FAILED, started, failure.message)
             raise
         if isinstance(effect, Changed):
@@ -175,7 +188,7 @@ class Execution:
 
     def _outcome(self, failures: Sequence[ReplctlError]) -> Outcome:
         results = tuple(self._results[step.id] for step in self._plan.steps)
-        kind, code = _judge(self._plan, results, failures)
+        kind, code = _judge(self._plan, results, failures, self._may_stand)
         hints = list(dict.fromkeys(failure.hint for failure in failures)) or list(self._plan.unfinished)
         return Outcome(
             self._plan.command,
@@ -190,7 +203,15 @@ class Execution:
         )
 
 
-def _judge(plan: Plan, results: Sequence[StepResult], failures: Sequence[ReplctlError]) -> tuple[OutcomeKind, ExitCode]:
+def _may_stand(step: Step, failure: ReplctlError) -> bool:
+    """Whether a step that failed may have changed something that no undo takes back, or may still change it."""
+    unknown = isinstance(failure, ConnectionLostError | WaitTimeoutError) and not isinstance(step.action, ASKING)
+    return step.point_of_no_return or (unknown and step.undo is None)
+
+
+def _judge(
+    plan: Plan, results: Sequence[StepResult], failures: Sequence[ReplctlError], may_stand: Set[str]
+) -> tuple[OutcomeKind, ExitCode]:
     """How the run ended, from what its steps left behind."""
     seen = {result.outcome for result in results}
     if not failures:
@@ -198,7 +219,7 @@ def _judge(plan: Plan, results: Sequence[StepResult], failures: Sequence[Replctl
             return OutcomeKind.UNCHANGED, ExitCode.DONE
         done = (OutcomeKind.DONE, ExitCode.DONE)
         return (OutcomeKind.INCOMPLETE, ExitCode.INCOMPLETE) if plan.unfinished else done
-    if _something_stays(plan, results):
+    if _something_stays(results, may_stand):
         return OutcomeKind.INCOMPLETE, ExitCode.INCOMPLETE
     if any(isinstance(failure, InterruptedByOperator) for failure in failures):
         return OutcomeKind.UNDONE, ExitCode.INTERRUPTED
@@ -207,12 +228,11 @@ def _judge(plan: Plan, results: Sequence[StepResult], failures: Sequence[Replctl
     return _untouched(failures[0])
 
 
-def _something_stays(plan: Plan, results: Sequence[StepResult]) -> bool:
-    """A change that stands, one that could not be taken back, or one past the point of no return that may stand."""
-    steps = {step.id: step for step in plan.steps}
+def _something_stays(results: Sequence[StepResult], may_stand: Set[str]) -> bool:
+    """A change that stands, one that could not be taken back, or a failed one that may stand all the same."""
     return any(
         result.outcome in (StepOutcome.DONE, StepOutcome.UNDO_FAILED)
-        or (result.outcome is StepOutcome.FAILED and steps[result.id].point_of_no_return)
+        or (result.outcome is StepOutcome.FAILED and result.id in may_stand)
         for result in results
     )
 

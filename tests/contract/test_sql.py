@@ -253,7 +253,8 @@ class TestLogin:
     def test_starting_up(self, site: Site, way: str) -> None:
         with not_accepting(site.server) as server:
             there = Site(server, site.sshd)
-            assert refused_with(there, "postgres", way) == "57P03"
+            # It listens a moment before it can answer.
+            assert eventually(lambda: refused_with(there, "postgres", way) == "57P03")
 
     def test_nothing_listens(self, site: Site, way: str) -> None:
         error = refusal(site, site.node(way, port=free_port()))

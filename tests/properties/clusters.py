@@ -8,7 +8,7 @@ from functools import reduce
 
 from hypothesis import strategies as st
 
-from replctl.model.actions import Promote, StartPostgres
+from replctl.model.actions import InitCluster, Promote, StartPostgres
 from replctl.model.plan import Plan, Refused
 from replctl.model.values import NodeName
 from replctl.planning.add_replica import plan_add_replica
@@ -216,6 +216,8 @@ def an_intent(size: int) -> st.SearchStrategy[Intent]:
     some = st.lists(st.sampled_from(names(size)), min_size=1, max_size=size, unique=True).map(tuple)
     return st.one_of(
         st.builds(Intent, st.just("promote"), one),
+        st.builds(Intent, st.just("promote"), one),
+        st.builds(Intent, st.just("add-replica"), some),
         st.builds(Intent, st.just("add-replica"), some),
         st.builds(Intent, st.just("init-primary"), one),
     )
@@ -247,7 +249,14 @@ class Past:
 def pasts(draw: st.DrawFn, kinds: tuple[str, ...] = QUIET) -> Past:
     """Nothing at all, a primary alone, or a primary with all or some replicas; and then what life adds."""
     size = draw(st.integers(1, 5))
-    return Past(size, draw(st.integers(0, size)), tuple(draw(st.lists(an_event(size, kinds), max_size=4))))
+    grown = draw(st.sampled_from((0, 1, 1, (size + 1) // 2, size, size)))
+    return Past(size, grown, tuple(draw(st.lists(an_event(size, kinds), max_size=4))))
+
+
+def may_run(world: World, plan: Plan) -> bool:
+    """With every node that has data out of reach nobody can know that there is a cluster already."""
+    makes_a_cluster = any(isinstance(step.action, InitCluster) for step in plan.steps)
+    return not (makes_a_cluster and any(machine.data for machine in world.machines.values()))
 
 
 def links_are_sound(world: World) -> bool:

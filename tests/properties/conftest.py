@@ -12,8 +12,10 @@ from tests.properties.schedules import Tally
 
 TALLY = pytest.StashKey[Tally]()
 
-settings.register_profile("quick", max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("ci", parent=settings.get_profile("quick"), max_examples=400)
+settings.register_profile(
+    "quick", max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile("ci", parent=settings.get_profile("quick"), max_examples=400, derandomize=False)
 settings.load_profile(os.environ.get("REPLCTL_PROPERTIES", "quick"))
 
 

@@ -19,6 +19,7 @@ from tests.properties.clusters import (
     as_it_should_be,
     happened,
     links_are_sound,
+    may_run,
     pasts,
 )
 from tests.properties.rules import Rules, check_published, lasts, uncovered, what_matters
@@ -49,14 +50,9 @@ def cases(draw: st.DrawFn) -> Case:
     world = past.world
     plan = case.intent.plan(world)
     assume(isinstance(plan, Plan) and any(plan.steps))
-    # With every member out of reach nobody can know that there is a cluster already.
-    assume(world.identity is None or not makes_a_cluster(plan))
+    assume(may_run(world, plan))
     assume(case.intent.command == "add-replica" or links_are_sound(world))
     return case
-
-
-def makes_a_cluster(plan: Plan) -> bool:
-    return any(isinstance(step.action, InitCluster) for step in plan.steps)
 
 
 def planned(world: World, intent: Intent) -> Plan:
@@ -148,7 +144,7 @@ def test_whatever_is_tried_next_is_safe(tally: Tally, past: Past, data: st.DataO
         rules = Rules(world)
         intent = data.draw(an_intent(past.size))
         plan = intent.plan(world)
-        if isinstance(plan, Plan) and (world.identity is None or not makes_a_cluster(plan)):
+        if isinstance(plan, Plan) and may_run(world, plan):
             world = _killed_somewhere(world, plan, rules, data, tally)
         for event in data.draw(st.lists(an_event(past.size, MISFORTUNES), max_size=2)):
             world = happened(world, event)

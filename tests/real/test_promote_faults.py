@@ -59,6 +59,14 @@ def test_refusals(cluster: Operator) -> None:
     assert refused(cluster, "db2") == {"not-streaming"}
 
 
+def test_without_a_node(cluster: Operator) -> None:
+    """The candidates, best first: nobody is promoted."""
+    execute(cluster, "db2", "select pg_wal_replay_pause()")
+    run = cluster.replctl("promote", "-o", "json")
+    assert (run.code, run.document["outcome"]) == (3, "refused")
+    assert [refusal["message"] for refusal in run.document["refusals"]] == ["db3: yes", "db2: no: paused"]
+
+
 def test_an_archive_that_fails(cluster: Operator) -> None:
     """The old primary's postmaster would end only once its backlog is archived."""
     execute(cluster, "db1", "alter system set archive_mode = on", "alter system set archive_command = 'false'")

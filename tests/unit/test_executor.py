@@ -11,7 +11,7 @@ import pytest
 from replctl.execution.context import Changed, Context, Effect, Unchanged
 from replctl.execution.handlers.registry import HANDLERS
 from replctl.model import actions
-from replctl.model.actions import Action, CreateSlot, DropSlot
+from replctl.model.actions import Action, AwaitStreaming, CreateSlot, DropSlot
 from replctl.model.errors import (
     ConnectionLostError,
     ExitCode,
@@ -51,8 +51,8 @@ def no_return(name: str, node: str = "db1") -> Step:
     return a_step(name, node, undo=None, point_of_no_return=True)
 
 
-def lasting(name: str, node: str = "db1") -> Step:
-    return a_step(name, node, undo=None)
+def lasting(name: str, node: str = "db1", **changed: object) -> Step:
+    return a_step(name, node, undo=None, **changed)
 
 
 def one_lane(*steps: Step) -> PlanStage:
@@ -141,7 +141,7 @@ def test_a_failing_undo_does_not_stop_the_others() -> None:
         (failure(RefusedError), OutcomeKind.REFUSED, ExitCode.REFUSED),
         (failure(SqlError, node=None, sqlstate="28P01"), OutcomeKind.REFUSED, ExitCode.REFUSED),
         (failure(SqlError, node=None, sqlstate="42501"), OutcomeKind.UNDONE, ExitCode.UNDONE),
-        (failure(), OutcomeKind.UNDONE, ExitCode.UNDONE),
+        (failure(ReplctlError), OutcomeKind.UNDONE, ExitCode.UNDONE),
     ],
 )
 def test_a_failure_before_anything_changed_is_judged_by_its_kind(
@@ -150,6 +150,17 @@ def test_a_failure_before_anything_changed_is_judged_by_its_kind(
     outcome = Stage({does("a"): error}).play(a_plan(one_lane(lasting("a"), a_step("b"))))
     assert ended(outcome) == (kind, code)
     assert outcome.refusals[0].exit_code is error.exit_code
+
+
+@pytest.mark.parametrize("kind", [WaitTimeoutError, ConnectionLostError])
+def test_a_change_whose_outcome_is_unknown_may_stand(kind: type[ReplctlError]) -> None:
+    unknown = Stage({does("a"): failure(kind)}).play(a_plan(one_lane(lasting("a"))))
+    assert ended(unknown) == (OutcomeKind.INCOMPLETE, ExitCode.INCOMPLETE)
+    taken_back = Stage({does("a"): failure(kind)}).play(a_plan(one_lane(a_step("a"))))
+    assert ended(taken_back) == (OutcomeKind.UNDONE, ExitCode.UNDONE)
+    waiting = lasting("a", action=AwaitStreaming(NodeName("db1")))
+    asked = Stage({waiting.action: failure(kind)}).play(a_plan(one_lane(waiting)))
+    assert ended(asked) == (OutcomeKind.UNDONE, ExitCode.UNDONE)
 
 
 def test_a_failure_after_something_was_undone_is_5_whatever_its_kind() -> None:

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.real.hosts.claims import Claim, interface_name
+from tests.real.hosts.claims import NAMESPACES, Claim, interface_name
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Network:
         """Give the host ``name`` a fresh network stack, with a cable to the bridge. Its MAC address stays the same
         over reboots, so that its neighbours need not learn it again."""
         namespace = self.claim.namespace(name)
+        if (NAMESPACES / namespace).exists():  # seen once right after its deletion
+            self.forget(name)
         last = int(address.rsplit(".", 1)[1])
         mac = f"02:12:00:00:{self.claim.number:02x}:{last:02x}"
         run_ip([f"netns add {namespace}"])

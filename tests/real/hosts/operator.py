@@ -56,7 +56,7 @@ class Operator:
     @classmethod
     def at(cls, lan: Lan, folder: Path) -> Operator:
         """A new operator with passwords that no quoting mistake survives, and an inventory of all hosts."""
-        passwords = {role: f"{role} /p?p@:,#%&'\"$\\é {secrets.token_hex(8)}" for role in ROLES}
+        passwords = {role: f"{role} a/p?p@:,#%&'\"$ x`\\é {secrets.token_hex(8)}" for role in ROLES}
         operator = cls(lan, folder, passwords)
         operator.write_private("known_hosts", lan.known_hosts)
         operator.write_private("id_ed25519", lan.identity_file.read_text())
