@@ -25,17 +25,21 @@ from replctl.model.facts import (
     Silent,
     Stopped,
     Unreachable,
+    WalTail,
 )
 from replctl.model.inventory import Inventory, Node, SqlRoute
 from replctl.model.secret import Passwords
-from replctl.model.values import NodeName, SystemIdentifier
+from replctl.model.values import NodeName, SystemIdentifier, WalRange
 from replctl.postgres import statements
 from replctl.postgres.conninfo import passfile_path, passfile_text
 from replctl.postgres.hostprobe import host_probe_command, parse_host_probe
+from replctl.postgres.repair_scripts import wal_tail
 from replctl.postgres.scripts import same_content
+from replctl.postgres.wal_tail import parse_wal_tail
 from replctl.remote.fan_out import fan_out
 from replctl.remote.local_files import read_optional_text
 from replctl.remote.ports import Fleet, NodeLink
+from replctl.remote.printable import one_line
 from replctl.remote.server_facts import read_server
 
 PROBE_MARGIN = 2.5
@@ -43,6 +47,8 @@ PROBE_MARGIN = 2.5
 
 ENV_FILE_MODE = 0o600
 PASSFILE_SECONDS = 10.0
+WAL_SECONDS = 120.0
+"""For reading what may be gigabytes of WAL by pg_waldump."""
 
 _SQLSTATES = {
     "28P01": ProblemKind.SQL_AUTH,
@@ -61,6 +67,8 @@ class Inquiry:
     """from each of these nodes."""
     size: bool = False
     """The size of the primary's databases."""
+    wal: tuple[tuple[NodeName, tuple[WalRange, ...]], ...] = ()
+    """What these nodes' own WAL holds from a position on."""
 
 
 def observe(fleet: Fleet, inventory: Inventory, passwords: Passwords) -> ClusterFacts:
@@ -107,6 +115,7 @@ def inquire(
         logins=_try_logins(fleet, inventory, inquiry),
         env=observe_env(inventory, passwords),
         cluster_bytes=_cluster_bytes(facts, fleet, inventory) if inquiry.size else None,
+        wal=_read_wal(facts, inquiry, fleet, inventory),
     )
 
 
@@ -141,6 +150,29 @@ def _cluster_bytes(facts: ClusterFacts, fleet: Fleet, inventory: Inventory) -> i
     name = facts.primary.node
     with closing(fleet[name].database(timeout=inventory.nodes[name].ssh.connect_timeout)) as database:
         return database.fetch(statements.CLUSTER_BYTES)[0]["bytes"]
+
+
+def _read_wal(facts: ClusterFacts, inquiry: Inquiry, fleet: Fleet, inventory: Inventory) -> tuple[WalTail, ...]:
+    wanted = dict(inquiry.wal)
+
+    def look(name: NodeName) -> WalTail:
+        node, host, start = inventory.nodes[name], _host_of(facts.nodes[name]), wanted[name][0].start
+        bin_dir = (host.bin_dir if host is not None else None) or ""
+        command = wal_tail(node.postgres.data_dir, bin_dir, wanted[name], facts.wal_segment_bytes)
+        text = fleet[name].runner.run(command, timeout=WAL_SECONDS).text
+        return parse_wal_tail(text, name, start).tail
+
+    answers = fan_out(tuple(wanted), look, deadline=WAL_SECONDS + PROBE_MARGIN)
+    return tuple(
+        WalTail(name, wanted[name][0].start, None, problem=answer.message)
+        if isinstance(answer, ReplctlError)
+        else answer
+        for name, answer in answers.items()
+    )
+
+
+def _host_of(facts: NodeFacts) -> HostFacts | None:
+    return None if isinstance(facts, Unreachable) else facts.host
 
 
 def _try_logins(fleet: Fleet, inventory: Inventory, inquiry: Inquiry) -> tuple[Login, ...]:
@@ -191,7 +223,7 @@ def _probe_host(link: NodeLink, node: Node) -> HostFacts:
         return parse_host_probe(result.text, node)
     except (ValueError, KeyError, IndexError) as error:
         raise ConnectionLostError(
-            f"{node.name}: the look at the host gave no usable answer: {error}",
+            f"{node.name}: the look at the host gave no usable answer: {one_line(str(error))}",
             hint=f"Run `ssh {node.ssh_host} true` by hand and see what stands in the way.",
             node=node.name,
             code=ProblemKind.PROBE,

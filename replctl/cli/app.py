@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from replctl import __version__
 from replctl.cli.options import DEFAULT_INVENTORY, DryRun, InventoryFile, Output, OutputFormat, Verbose, Yes
 from replctl.model.errors import ExitCode
+
+if TYPE_CHECKING:
+    from replctl.planning.consent import Consent
 
 SETUP, EVERYDAY, RECORDS = "Set up", "Every day", "Records and tools"
 
@@ -52,6 +55,13 @@ def root(
     One inventory file describes the cluster; what each node is now is observed. Start with `replctl lab up` or with
     `inventory.example.yaml`.
     """
+
+
+def given(**flags: bool) -> frozenset[Consent]:
+    """The statements that were made, by their names in Consent."""
+    from replctl.planning.consent import Consent
+
+    return frozenset(Consent[name] for name, stated in flags.items() if stated)
 
 
 def _node_argument(help_text: str) -> typer.models.ArgumentInfo:
@@ -125,21 +135,88 @@ def promote(
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
-    failover: Annotated[bool, typer.Option("--failover", hidden=True)] = False,
-    old_primary_fenced: Annotated[bool, typer.Option("--old-primary-fenced", hidden=True)] = False,
-    accept_data_loss: Annotated[bool, typer.Option("--accept-data-loss", hidden=True)] = False,
+    failover: Annotated[
+        bool, typer.Option("--failover", help="The primary is dead: go on without it, and say what that loses.")
+    ] = False,
+    old_primary_fenced: Annotated[
+        bool, typer.Option("--old-primary-fenced", help="The unreachable old primary surely accepts no writes.")
+    ] = False,
+    accept_data_loss: Annotated[
+        bool, typer.Option("--accept-data-loss", help="Give up what another replica has, or may have, and NODE lacks.")
+    ] = False,
 ) -> None:
     """Move the primary's role to NODE: a planned switchover in which no acknowledged write is lost.
 
     Before the promote request every failure puts the old primary back; after it the same command finishes the job.
+    With --failover the old primary is dead, and what it had not sent is lost.
     """
     from replctl.cli import commands
 
     options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
-    flags = commands.Unsupported(
-        failover=failover, old_primary_fenced=old_primary_fenced, accept_data_loss=accept_data_loss
-    )
-    end(commands.promote(options, node, flags))
+    stated = given(FENCED=old_primary_fenced, DATA_LOSS=accept_data_loss)
+    end(commands.promote(options, node, failover, stated))
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def rejoin(
+    node: Annotated[str, _node_argument("The node that comes back as a replica.")],
+    discard_diverged: Annotated[
+        bool, typer.Option("--discard-diverged", help="Give up the commits that NODE alone has; its WAL is kept aside.")
+    ] = False,
+    reclone: Annotated[
+        bool, typer.Option("--reclone", help="Clone NODE anew; what stands there is moved aside.")
+    ] = False,
+    inventory: InventoryFile = DEFAULT_INVENTORY,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: OutputFormat = Output.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Bring NODE back: as it is, by pg_rewind, or as a new clone, whichever its WAL allows."""
+    from replctl.cli import commands
+
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
+    end(commands.rejoin(options, node, given(DISCARD=discard_diverged, RECLONE=reclone)))
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def remove_replica(
+    node: Annotated[str, _node_argument("The replica that leaves the cluster.")],
+    keep_data: Annotated[bool, typer.Option("--keep-data", help="Leave the data directory where it is.")] = False,
+    inventory: InventoryFile = DEFAULT_INVENTORY,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: OutputFormat = Output.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Take NODE out of the env file, stop it and drop its slot. Its data directory is moved aside, not deleted.
+
+    Of a node that cannot be reached, the slot and the env file are seen to; the rest is left for later.
+    """
+    from replctl.cli import commands
+
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
+    end(commands.remove_replica(options, node, keep_data))
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def restart(
+    node: Annotated[str | None, _node_argument("The node that restarts where it is, in its role.")] = None,
+    rolling: Annotated[bool, typer.Option("--rolling", help="Every node; the primary by a switchover.")] = False,
+    inventory: InventoryFile = DEFAULT_INVENTORY,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: OutputFormat = Output.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Restart NODE, or with --rolling every node one after the other: replicas first, then the primary by a switchover.
+
+    For minor upgrades and for settings that take effect at a start.
+    """
+    from replctl.cli import commands
+
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
+    end(commands.restart(options, node, rolling))
 
 
 @app.command(rich_help_panel=EVERYDAY)
@@ -191,7 +268,7 @@ def inventory_init() -> None:
     _refuse("inventory init")
 
 
-_LATER = ("rejoin", "remove-replica", "check", "config", "restart")
+_LATER = ("check", "config")
 
 
 def _refuse(command: str) -> None:

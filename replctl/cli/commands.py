@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from replctl.inventory import inventory_schema
 from replctl.model.errors import ExitCode, UsageError
 from replctl.model.inventory import Inventory
 from replctl.model.values import NodeName
+from replctl.planning.consent import Consent
+from replctl.planning.remove_replica import Directory
 from replctl.remote.local_files import load_inventory, read_template_dir
 from replctl.remote.secrets import resolve_passwords
 
@@ -28,9 +30,6 @@ class Unsupported:
     """Flags of the contract that this version does not have yet: refused, never ignored."""
 
     adopt: bool = False
-    failover: bool = False
-    old_primary_fenced: bool = False
-    accept_data_loss: bool = False
 
     def refuse(self) -> None:
         """Raises UsageError when one is given."""
@@ -88,9 +87,9 @@ def add_replica(options: ChangeOptions, names: Sequence[str], every: bool, sourc
     return run_change("add-replica", options, intent, deed)
 
 
-def promote(options: ChangeOptions, node: str | None, flags: Unsupported) -> ExitCode:
+def promote(options: ChangeOptions, node: str | None, failover: bool, consents: Set[Consent]) -> ExitCode:  # noqa: FBT001
     """``promote NODE``; without a node, the candidates."""
-    if node is None:
+    if node is None and not failover:
         return reading.read_cluster(
             options.inventory,
             options.verbose,
@@ -99,10 +98,48 @@ def promote(options: ChangeOptions, node: str | None, flags: Unsupported) -> Exi
         )
 
     def intent(inventory: Inventory) -> Intent:
-        flags.refuse()
-        return intents.promote(known(inventory, node))
+        if node is None:
+            raise UsageError("--failover needs a NODE", hint="`replctl promote` lists the candidates, best first.")
+        if consents and not failover:
+            hint = "A switchover loses nothing and needs no such statement; a dead primary is replaced by --failover."
+            raise UsageError(f"{' and '.join(sorted(consents))} belongs to --failover", hint=hint)
+        name = known(inventory, node)
+        return intents.failover(inventory, name, consents) if failover else intents.promote(name)
 
-    return run_change("promote", options, intent, f"promote {node}")
+    deed = f"fail over to {node}, without the old primary" if failover else f"promote {node}"
+    return run_change("promote", options, intent, deed)
+
+
+def rejoin(options: ChangeOptions, node: str, consents: Set[Consent]) -> ExitCode:
+    """``rejoin NODE``."""
+    return run_change(
+        "rejoin",
+        options,
+        lambda inventory: intents.rejoin(known(inventory, node), consents),
+        f"bring {node} back as a replica",
+    )
+
+
+def remove_replica(options: ChangeOptions, node: str, keep_data: bool) -> ExitCode:  # noqa: FBT001
+    """``remove-replica NODE [--keep-data]``."""
+    directory = Directory.KEPT if keep_data else Directory.SET_ASIDE
+
+    def intent(inventory: Inventory) -> Intent:
+        return intents.remove_replica(known(inventory, node), directory)
+
+    return run_change("remove-replica", options, intent, f"remove {node}")
+
+
+def restart(options: ChangeOptions, node: str | None, rolling: bool) -> ExitCode:  # noqa: FBT001
+    """``restart NODE | --rolling``."""
+
+    def intent(inventory: Inventory) -> Intent:
+        if (node is None) != rolling:
+            raise UsageError("name one node, or say --rolling", hint="For example: replctl restart db2.")
+        return intents.restart_every_node(inventory) if node is None else intents.restart(known(inventory, node))
+
+    deed = "restart every node, one after the other" if node is None else f"restart {node}"
+    return run_change("restart", options, intent, deed)
 
 
 def write_env(options: ChangeOptions, check: bool) -> ExitCode:  # noqa: FBT001

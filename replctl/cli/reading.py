@@ -27,6 +27,7 @@ from replctl.cli.text import escape
 from replctl.cli.verbose import log_to_stderr
 from replctl.envfile import EnvValues, differences, managed_values, masked
 from replctl.execution.journal import read_journal, runs_of
+from replctl.execution.notes import read_debts
 from replctl.model.errors import (
     ExitCode,
     InterruptedByOperator,
@@ -70,16 +71,20 @@ class Reading:
     def facts(self) -> ClusterFacts:
         """One observation. Raises InventoryError for the env file."""
         env = observe_env(self.inventory, self.passwords)
-        return replace(observe(self.fleet, self.inventory, self.passwords), env=env)
+        return replace(self._observed(), env=env)
 
     def report(self) -> StatusReport:
         """One observation as status tells it; an env file that cannot be read is a finding like any other."""
-        facts, problem = observe(self.fleet, self.inventory, self.passwords), None
+        facts, problem = self._observed(), None
         try:
             facts = replace(facts, env=observe_env(self.inventory, self.passwords))
         except InventoryError as error:
             problem = error.message
         return status_report(self.inventory, facts, problem)
+
+    def _observed(self) -> ClusterFacts:
+        facts = observe(self.fleet, self.inventory, self.passwords)
+        return replace(facts, debts=read_debts(self.inventory.state_dir, facts.system_identifier))
 
 
 def read_cluster(

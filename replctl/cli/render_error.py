@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from replctl.cli.text import escape
+from replctl.cli.text import escape, shortened
 from replctl.model.errors import CommandFailedError, ReplctlError
 
 SHOWN_STDERR_LINES = 10
@@ -20,7 +20,7 @@ def labelled(rows: Iterable[tuple[str, str, str]]) -> RenderableType:
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(overflow="fold")
     for label, text, style in rows:
-        lines = text.splitlines() or [""]
+        lines = shortened(text).splitlines() or [""]
         grid.add_row(Text(label, style), Text("\n".join(escape(line) for line in lines)))
     return grid
 

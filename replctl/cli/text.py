@@ -9,7 +9,10 @@ from rich.cells import cell_len
 
 from replctl.planning.amounts import human_bytes, human_duration
 
-__all__ = ["escape", "human_bytes", "human_duration", "wrapped"]
+__all__ = ["escape", "human_bytes", "human_duration", "shortened", "wrapped"]
+
+SHOWN = 16_000
+"""Characters of one text: a host or a server may say any amount. Nothing that replctl says itself is that long."""
 
 # Controls (Cc) move the cursor and set the title; format characters (Cf) such as the bidi overrides reorder what is
 # read; line separators (Zl, Zp) forge lines; lone surrogates (Cs) cannot be encoded.
@@ -24,9 +27,18 @@ def escape(text: str) -> str:
 
     Rich markup is another matter: what is escaped here goes into ``rich.text.Text``, which reads no markup.
     """
+    text = shortened(text)
     if text.isascii() and text.isprintable():
         return text
     return "".join(_spelled(character) for character in text)
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that is too long to be read."""
+    if len(text) <= SHOWN:
+        return text
+    kept = text[: SHOWN - 50]  # with room for the remark, so that the result is not shortened again
+    return f"{kept} ... ({len(text) - len(kept)} more characters)"
 
 
 def _spelled(character: str) -> str:

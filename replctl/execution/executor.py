@@ -189,6 +189,8 @@ class Execution:
     def _outcome(self, failures: Sequence[ReplctlError]) -> Outcome:
         results = tuple(self._results[step.id] for step in self._plan.steps)
         kind, code = _judge(self._plan, results, failures, self._may_stand)
+        if self._plan.refused and not failures:
+            kind, code = OutcomeKind.REFUSED, ExitCode.REFUSED
         hints = list(dict.fromkeys(failure.hint for failure in failures)) or list(self._plan.unfinished)
         return Outcome(
             self._plan.command,
@@ -196,7 +198,7 @@ class Execution:
             kind,
             code,
             steps=results,
-            refusals=tuple(_refusal(failure) for failure in failures),
+            refusals=(*(_refusal(failure) for failure in failures), *self._plan.refused),
             next=" ".join(hints) if code is ExitCode.INCOMPLETE else None,
             write_outage_ms=self._stopwatch.write_outage_ms,
             notes=self._plan.notes,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from replctl.execution.pipeline import Intent
-from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Unreachable
-from replctl.model.values import NodeName
+from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Stopped, Unreachable
+from replctl.model.inventory import Inventory
+from replctl.model.values import Lsn, NodeName, WalRange
 from replctl.observe import Inquiry
 from replctl.planning.add_replica import plan_add_replica
+from replctl.planning.ancestry import fork_from_primary
+from replctl.planning.consent import Consent
+from replctl.planning.failover import plan_failover
+from replctl.planning.failover_checks import former_primaries
 from replctl.planning.init_primary import plan_init_primary
 from replctl.planning.promote import plan_promote
 from replctl.planning.publish_env import plan_env_write
+from replctl.planning.rejoin import plan_rejoin
+from replctl.planning.remove_replica import Directory, plan_remove_replica
+from replctl.planning.restart import plan_restart, plan_rolling_restart, switchover_candidate
 
 
 def init_primary(name: NodeName) -> Intent:
@@ -58,6 +66,63 @@ def promote(name: NodeName) -> Intent:
         return Inquiry(login_at=name, login_from=others)
 
     return Intent(lambda situation: plan_promote(situation, name), inquiry)
+
+
+def remove_replica(name: NodeName, directory: Directory) -> Intent:
+    """Take NODE out of the cluster."""
+    return Intent(lambda situation: plan_remove_replica(situation, name, directory))
+
+
+def restart(name: NodeName) -> Intent:
+    """Restart NODE in its role."""
+    return Intent(lambda situation: plan_restart(situation, name))
+
+
+def restart_every_node(inventory: Inventory) -> Intent:
+    """Restart the replicas one after the other, and the primary by a switchover."""
+
+    def inquiry(facts: ClusterFacts) -> Inquiry:
+        candidate = switchover_candidate(inventory, facts)
+        return promote(candidate).inquiry(facts) if candidate is not None else Inquiry()
+
+    return Intent(plan_rolling_restart, inquiry)
+
+
+def failover(inventory: Inventory, name: NodeName, consents: Set[Consent]) -> Intent:
+    """Make NODE the primary without the old one."""
+
+    def inquiry(facts: ClusterFacts) -> Inquiry:
+        candidate = facts.nodes[name]
+        if facts.primaries or not isinstance(candidate, Replica):
+            return Inquiry()
+        old = former_primaries(inventory, facts, candidate)
+        gone = [node.node for node in old if isinstance(node, Unreachable)]
+        hosts = tuple(replica.node for replica in facts.replicas if replica.ssh is None)
+        stopped = tuple(node for node in facts.nodes.values() if isinstance(node, Stopped))
+        start = candidate.received or Lsn(0)
+        ranges = tuple((node.node, (WalRange(candidate.server.timeline, start),)) for node in stopped)
+        return Inquiry(login_at=gone[0] if gone else None, login_from=hosts if gone else (), wal=ranges)
+
+    return Intent(lambda situation: plan_failover(situation, name, consents), inquiry)
+
+
+def rejoin(name: NodeName, consents: Set[Consent]) -> Intent:
+    """Bring NODE back as a replica."""
+
+    def inquiry(facts: ClusterFacts) -> Inquiry:
+        seen, primary = facts.nodes[name], facts.primary
+        if primary is None or isinstance(seen, Unreachable | Primary):
+            return Inquiry()
+        fork = fork_from_primary(facts, seen)
+        clones = isinstance(seen, NoInstance) or Consent.RECLONE in consents
+        return Inquiry(
+            login_at=primary.node if clones else None,
+            login_from=(name,) if clones else (),
+            size=clones,
+            wal=((name, fork.own),) if fork is not None else (),
+        )
+
+    return Intent(lambda situation: plan_rejoin(situation, name, consents), inquiry)
 
 
 def write_env() -> Intent:

@@ -34,6 +34,8 @@ LOOK_SECONDS = 5.0
 #   looked at again for a second.
 # - the holder removes the file while it holds the flock. A waiter that had opened the old file then gets a flock
 #   on an inode without a name, hence the comparison and the retry.
+# - where other users may make files too, the path may be a symlink to any file of ours: it is not opened, and the
+#   name is written to what is locked.
 # - dd must not inherit the descriptor: it outlives a killed shell and would keep the lock.
 # - stdin is read byte by byte (dash's read has no -t); end of file, a time-out and a broken pipe all end the loop.
 _SCRIPT = r"""
@@ -57,9 +59,10 @@ again() {
 }
 while :; do
     make_parents || exit 2
+    [ ! -L "$path" ] && { [ -f "$path" ] || [ ! -e "$path" ]; } || { echo "$path is no plain file" >&2; exit 2; }
     command exec 9>>"$path" || { again && continue; exit 2; }
     if flock -n 9; then
-        [ "$(stat -Lc %d:%i -- "$path" 2>/dev/null)" = "$(stat -Lc %d:%i /proc/self/fd/9)" ] && break
+        [ "$(stat -c %d:%i -- "$path" 2>/dev/null)" = "$(stat -Lc %d:%i /proc/self/fd/9)" ] && break
     else
         if IFS= read -r held <"$path"; then printf 'held %s\n' "$held"; exit 3; fi
         again || { echo held; exit 3; }
@@ -69,7 +72,7 @@ done
 trap 'rm -f -- "$path"; remove_parents' EXIT
 trap 'exit 1' TERM INT HUP
 trap '' PIPE
-printf '%s\n' "$holder" >"$path" || exit 2
+printf '%s\n' "$holder" >/proc/self/fd/9 || exit 2
 echo locked
 while [ -n "$(exec 9>&-; exec timeout --foreground "$ends_after" dd bs=1 count=1 2>/dev/null)" ]; do
     echo held || break
@@ -78,7 +81,7 @@ done
 
 # The file is opened and not made; whoever locks at this very moment finds it held for an instant, and tries again.
 _LOOK = r"""
-[ -e "$1" ] && command exec 9<"$1" || exit 0
+[ -f "$1" ] && [ ! -L "$1" ] && command exec 9<"$1" || exit 0
 flock -n -s 9 || { IFS= read -r held <"$1"; printf 'held %s\n' "$held"; }
 """
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from replctl.execution.executor import Execution
 from replctl.execution.journal import Journal
 from replctl.execution.lock import ClusterLock, lock_holders, lock_nodes, this_holder
+from replctl.execution.notes import read_debts
 from replctl.execution.session import Session
 from replctl.model.actions import PublishEnv
 from replctl.model.facts import ClusterFacts, Unreachable
@@ -16,6 +17,7 @@ from replctl.model.outcome import Outcome
 from replctl.model.plan import Plan, Refusal, Refused
 from replctl.model.values import SystemIdentifier
 from replctl.observe import Inquiry, inquire, observe
+from replctl.planning.fencing import after_fencing, plan_with_fencing
 from replctl.planning.situation import Situation
 from replctl.remote.local_files import check_env_file
 
@@ -30,7 +32,10 @@ class Intent:
 
 def preview(session: Session, intent: Intent) -> Plan | Refused:
     """``--dry-run``: the very plan that would run, and nothing changed."""
-    return _with_holders(session, *_plan(session, intent))
+    planned = _with_holders(session, *_plan(session, intent))
+    if isinstance(planned, Plan) and planned.refused:
+        return Refused(planned.command, planned.cluster, planned.refused)
+    return planned
 
 
 def change(session: Session, intent: Intent, agree: Callable[[Plan], None]) -> Plan | Refused | Outcome:
@@ -53,10 +58,11 @@ def change(session: Session, intent: Intent, agree: Callable[[Plan], None]) -> P
 
 def _plan(session: Session, intent: Intent) -> tuple[ClusterFacts, Plan | Refused]:
     seen = observe(session.fleet, session.inventory, session.passwords)
-    inquiry = intent.inquiry(seen)
+    seen = replace(seen, debts=read_debts(session.inventory.state_dir, seen.system_identifier))
+    inquiry = intent.inquiry(after_fencing(seen))
     facts = inquire(seen, inquiry, session.fleet, session.inventory, session.passwords)
     session.cancellation.raise_if_cancelled()
-    planned = intent.plan(Situation(session.inventory, facts, session.templates))
+    planned = plan_with_fencing(Situation(session.inventory, facts, session.templates), intent.plan)
     if isinstance(planned, Plan) and any(isinstance(step.action, PublishEnv) for step in planned.steps):
         check_env_file(session.inventory.app.env_file)
     return facts, planned

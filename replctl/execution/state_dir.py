@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Generator
@@ -24,9 +25,14 @@ def writable_state_dir(path: Path) -> Generator[int]:
 
 @contextmanager
 def readable_state_dir(path: Path, lock: int = fcntl.LOCK_SH) -> Generator[int]:
-    """Yield the descriptor of a folder that is there, while no other run writes. Raises OSError."""
+    """Yield the descriptor of a folder that is there, while no other run writes.
+
+    Raises OSError, also for the folder of a user who is neither this one nor root.
+    """
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        if os.fstat(folder).st_uid not in {0, os.geteuid()}:
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
         fcntl.flock(folder, lock)
         yield folder
     finally:

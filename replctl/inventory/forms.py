@@ -19,6 +19,10 @@ _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _SSH_HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
 # PostgreSQL cuts longer names off (NAMEDATALEN is 64, with the terminating zero byte).
 _MAX_NAME_BYTES = 63
+# What a shell takes up between double quotes.
+_SHELL_SPECIAL = frozenset('$`"\\')
+_NO_EXTENSION_OWNER = frozenset("\"$'\\")
+_OUR_SUFFIX = ".replctl-"
 _RESERVED_ROLES = frozenset({"public", "none"})
 _RESERVED_DATABASES = frozenset({"template0", "template1"})
 
@@ -90,11 +94,19 @@ def network(text: str) -> str:
 
 
 def remote_dir(text: str) -> str:
-    """An absolute directory of a host, spelled in the one way that compares equal to itself."""
+    """An absolute directory of a host, spelled in the one way that compares equal to itself.
+
+    pg_ctl puts its data directory, and initdb the path of its programs, between double quotes into a command for
+    /bin/sh: what is special there would be carried out.
+    """
     if not text.startswith("/"):
         raise ValueError("must be an absolute path")
     if ".." in text.split("/"):
         raise ValueError("must not contain ..")
+    if not _SHELL_SPECIAL.isdisjoint(text):
+        raise ValueError('must not contain $, `, " or \\, which pg_ctl would hand to a shell')
+    if _OUR_SUFFIX in text:
+        raise ValueError(f"must not contain {_OUR_SUFFIX}, which begins the names that replctl keeps for itself")
     normal = "/" + posixpath.normpath(text).lstrip("/")
     if normal == "/":
         raise ValueError("must be a directory below /")
@@ -116,6 +128,13 @@ def role(text: str) -> str:
     return text
 
 
+def superuser(text: str) -> str:
+    """initdb puts the name between double quotes into a statement, as it is, and then lets it own an extension."""
+    if not _NO_EXTENSION_OWNER.isdisjoint(text):
+        raise ValueError("must not contain \", $, ' or \\, which initdb does not take in the name of a superuser")
+    return role(text)
+
+
 def database(text: str) -> str:
     _check_name(text)
     if text in _RESERVED_DATABASES:
@@ -128,6 +147,8 @@ def _check_name(text: str) -> None:
         raise ValueError("must be printable text")
     if text.startswith("pg_"):
         raise ValueError("must not start with pg_, which PostgreSQL keeps for itself")
+    if text.startswith("/"):
+        raise ValueError("must not start with /, which makes it a regular expression in pg_hba.conf")
     if len(text.encode()) > _MAX_NAME_BYTES:
         raise ValueError(f"must not be longer than {_MAX_NAME_BYTES} bytes")
 

@@ -31,6 +31,7 @@ Locale = Annotated[Word, forms.Form(r"[A-Za-z][A-Za-z0-9_.@-]{0,62}", "a locale 
 RemoteDir = Annotated[Word, AfterValidator(forms.remote_dir)]
 LocalPath = Annotated[Word, AfterValidator(forms.local_path)]
 Role = Annotated[Word, AfterValidator(forms.role)]
+Superuser = Annotated[Word, AfterValidator(forms.superuser)]
 Database = Annotated[Word, AfterValidator(forms.database)]
 Network = Annotated[Word, AfterValidator(forms.network)]
 Variable = Annotated[Word, forms.Form(r"[A-Za-z_][A-Za-z0-9_]{0,254}", "the name of an environment variable")]
@@ -144,7 +145,7 @@ class PostgresBlock(Block):
 class AdminBlock(Block):
     """The superuser that replctl connects as."""
 
-    user: Role = Field(default="postgres", description="The name of the superuser.")
+    user: Superuser = Field(default="postgres", description="The name of the superuser.")
     password: Password = Field(repr=False, description="Its password.")
     allow: list[Network] | None = Field(
         default=None, description="Networks from which it may connect; needed with connect: direct."

@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from replctl.model.values import NodeName
+from replctl.model.values import NodeName, WalRange
 
 
 class Place(StrEnum):
-    """Which directory a file action writes to: the staging directory, or the data directory itself."""
+    """Which directory a file action writes to: the staging directory, a directory that pg_rewind has changed and that
+    is not in its place yet, or the data directory itself."""
 
     STAGING = "staging"
+    REWOUND = "rewound"
     LIVE = "live"
 
 
@@ -61,6 +63,16 @@ class RemoveStaging:
 @dataclass(frozen=True, slots=True)
 class StartPostgres:
     """Start the server and wait until it answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopPostgres:
+    """Fast stop, until the postmaster is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class FencePrimary:
+    """Make a superseded primary harmless: standby.signal first, then a fast stop, then an immediate one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +209,71 @@ class ProbeWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class DetachStandby:
+    """Have a running standby receive no more WAL from anybody, so that positions can be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProveFurthest:
+    """Compare the candidate's timeline and received position with those of the other standbys, all detached."""
+
+    others: tuple[NodeName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoteFenceDebt:
+    """Write down on the operator's machine that an unreachable old primary has still to be fenced."""
+
+    owed: NodeName
+    promoted: NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class SettleFenceDebt:
+    """Take the note away: the node was seen to be harmless, or is given up."""
+
+    owed: NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverAlone:
+    """Have a crashed server replay its own WAL as a standby of nobody, and stop it cleanly."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepDivergedWal:
+    """Copy the WAL that no other node has to a directory beside the data directory, before it is rewound."""
+
+    ranges: tuple[WalRange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRewind:
+    """pg_rewind's own dry run: it finds the common checkpoint and every file, and writes nothing."""
+
+    source: NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """Move the data directory out of its place, where nothing can start it, and rewind it to ``source``."""
+
+    source: NodeName
+    kept: tuple[WalRange, ...]
+    """What KeepDivergedWal kept: the node's own files are kept beside it meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallRewound:
+    """Rename the rewound directory back to its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Rename what stands in the data directory's place, or was left of a broken rewind, out of the way."""
+
+
+@dataclass(frozen=True, slots=True)
 class PublishEnv:
     """Write the env file: the primary, and the replicas that are proven in their role now."""
 
@@ -210,6 +287,8 @@ Action = (
     | InstallStaging
     | RemoveStaging
     | StartPostgres
+    | StopPostgres
+    | FencePrimary
     | StopForSwitchover
     | ReviveOldPrimary
     | ReloadConfig
@@ -231,5 +310,15 @@ Action = (
     | ProveCaughtUp
     | Promote
     | ProbeWrite
+    | DetachStandby
+    | ProveFurthest
+    | NoteFenceDebt
+    | SettleFenceDebt
+    | RecoverAlone
+    | KeepDivergedWal
+    | CheckRewind
+    | Rewind
+    | InstallRewound
+    | SetAside
     | PublishEnv
 )

@@ -77,6 +77,8 @@ class ControlData:
     checksums: bool
     wal_log_hints: bool
     min_recovery_end: Lsn | None = None
+    min_recovery_timeline: Timeline | None = None
+    """None outside of recovery."""
 
     @property
     def cleanly_shut_down_primary(self) -> bool:
@@ -101,6 +103,22 @@ class Staging:
     run: str | None
     """None when the marker is missing or unreadable: then it is not ours."""
     system_identifier: SystemIdentifier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A line of a timeline's history: where the timeline ended, and the next one began."""
+
+    timeline: Timeline
+    end: Lsn
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a node knows of the timelines before one of them, oldest first."""
+
+    timeline: Timeline
+    switches: tuple[Switch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +156,14 @@ class HostFacts:
     """The passfile is there and holds what it should."""
     can_link_socket_dir: bool = False
     """The OS user can write /run/postgresql."""
+    histories: tuple[History, ...] = ()
+    """The history files in pg_wal: of timelines that the node followed or was told of."""
+    wal_timeline: Timeline | None = None
+    """The latest timeline that has a segment in pg_wal: what the node really went through."""
+    broken_rewind: bool = False
+    """A directory that pg_rewind began to change stands beside an empty place: nothing may start it."""
+    finished_rewind: bool = False
+    """One that pg_rewind finished stands there, and only has to be put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +360,33 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class WalTail:
+    """What a node's own WAL holds from a position on, as pg_waldump reads it."""
+
+    node: NodeName
+    start: Lsn
+    end: Lsn | None
+    """Where its last record ends, within a page header; None when it has none from ``start`` on."""
+    commits: int = 0
+    problem: str | None = None
+    """Why it could not be read: segments are gone, or there is no pg_waldump."""
+
+    @property
+    def size_bytes(self) -> int:
+        return 0 if self.end is None else max(0, self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class FenceDebt:
+    """A note on the operator's machine: this node could not be reached when another one took over from it."""
+
+    node: NodeName
+    promoted: NodeName
+    since: str
+    """UTC, as ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
 class EnvListing:
     """What the env file lists, by the inventory's node names."""
 
@@ -355,6 +408,10 @@ class ClusterFacts:
     env: EnvListing = EnvListing()
     cluster_bytes: int | None = None
     """Size of the primary's databases; only where the command needs it."""
+    wal: tuple[WalTail, ...] = ()
+    """Only where the command needs them."""
+    debts: tuple[FenceDebt, ...] = ()
+    """Reminders, never evidence."""
 
     @property
     def primaries(self) -> tuple[Primary, ...]:
@@ -365,6 +422,16 @@ class ClusterFacts:
         """The one primary; None when there is none, or more than one."""
         found = self.primaries
         return found[0] if len(found) == 1 else None
+
+    def wal_of(self, node: NodeName) -> WalTail | None:
+        """What was read of a node's WAL, if that was asked for."""
+        return next((tail for tail in self.wal if tail.node == node), None)
+
+    @property
+    def wal_segment_bytes(self) -> int:
+        """The same on every node of a cluster: initdb chose it."""
+        running = (node.server for node in self.nodes.values() if isinstance(node, Primary | Replica))
+        return next((int(found) for server in running if (found := server.setting("wal_segment_size"))), 16 * 2**20)
 
     @property
     def replicas(self) -> tuple[Replica, ...]:

@@ -42,6 +42,17 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason why not. ``code`` is stable; ``hint`` says what to do."""
+
+    code: str
+    node: NodeName | None
+    message: str
+    hint: str
+    exit_code: ExitCode = ExitCode.REFUSED
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The stages run in order. A plan without steps is "nothing to do"."""
 
@@ -52,6 +63,8 @@ class Plan:
     """Sentences for the operator: what stays as it is, what is worth knowing before saying yes."""
     unfinished: tuple[str, ...] = ()
     """What the plan cannot reach and the operator has to do later; such a run ends incomplete."""
+    refused: tuple[Refusal, ...] = ()
+    """Why the intent itself is refused: the plan only fences, which cannot wait, and ends refused."""
 
     @property
     def steps(self) -> Iterator[Step]:
@@ -61,17 +74,6 @@ class Plan:
     def nodes(self) -> tuple[NodeName, ...]:
         """The nodes that the plan touches, sorted: the order in which they are locked."""
         return tuple(sorted({step.node for step in self.steps if step.node is not None}))
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One reason why not. ``code`` is stable; ``hint`` says what to do."""
-
-    code: str
-    node: NodeName | None
-    message: str
-    hint: str
-    exit_code: ExitCode = ExitCode.REFUSED
 
 
 @dataclass(frozen=True, slots=True)

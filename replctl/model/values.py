@@ -38,6 +38,14 @@ class Lsn:
         return self.position - other.position
 
 
+@dataclass(frozen=True, slots=True)
+class WalRange:
+    """WAL of one timeline from a position on."""
+
+    timeline: Timeline
+    start: Lsn
+
+
 def slot_name(node: NodeName) -> str:
     """The replication slot of a node: slot names allow ``[a-z0-9_]`` alone (PostgreSQL docs, 27.2.6)."""
     return SLOT_PREFIX + node.replace("-", "_")

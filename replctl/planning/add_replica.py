@@ -23,6 +23,7 @@ from replctl.model.actions import (
 from replctl.model.facts import Primary, ProblemKind, Replica
 from replctl.model.plan import Plan, Refused, Stage, Step
 from replctl.model.values import NodeName
+from replctl.planning.amounts import human_bytes
 from replctl.planning.clone_checks import WALSENDERS_PER_CLONE, check_nodes, clones_among, free_walsenders
 from replctl.planning.situation import (
     Situation,
@@ -40,6 +41,8 @@ from replctl.planning.situation import (
 from replctl.planning.topology import proven_replicas, slot_on, streams_from_primary, upstream_of
 
 COMMAND = "add-replica"
+MEBIBYTE = 2**20
+"""The unit of max_slot_wal_keep_size in pg_settings."""
 
 
 def plan_add_replica(situation: Situation, names: Sequence[NodeName], source: NodeName | None = None) -> Plan | Refused:
@@ -61,9 +64,9 @@ def _plan(situation: Situation, primary: Primary, names: Sequence[NodeName], sou
     stages = [
         sequence(*refresh_hba(situation, primary.node)),
         Stage(tuple(refresh_hba(situation, replica.node) for replica in situation.facts.replicas)),
-        side_by_side(_join(situation, primary, name) for name in others),
+        side_by_side(follow_primary(situation, primary, name) for name in others),
         *(
-            side_by_side(_clone(situation, primary, name, source) for name in some)
+            side_by_side(clone(situation, primary, name, source) for name in some)
             for some in _batches(clones, free_walsenders(primary) - len(joining))
         ),
     ]
@@ -71,7 +74,11 @@ def _plan(situation: Situation, primary: Primary, names: Sequence[NodeName], sou
     return situation.plan(
         COMMAND,
         [*stages, sequence(publish(situation, primary.node, listed))],
-        notes=[*unreachable_notes(situation, [*names, primary.node]), *_untested_logins(situation)],
+        notes=[
+            *unreachable_notes(situation, [*names, primary.node]),
+            *_untested_logins(situation),
+            *(_little_room_for_wal(primary) if clones else ()),
+        ],
     )
 
 
@@ -83,7 +90,21 @@ def _untested_logins(situation: Situation) -> list[str]:
     ]
 
 
-def _clone(situation: Situation, primary: Primary, name: NodeName, source: NodeName | None) -> tuple[Step, ...]:
+def _little_room_for_wal(primary: Primary) -> list[str]:
+    """The slot of a copy keeps all WAL that is written meanwhile, and a primary whose disk is full stops."""
+    free = primary.host.directory.free_bytes if primary.host is not None else None
+    limit = int(primary.server.setting("max_slot_wal_keep_size") or -1) * MEBIBYTE
+    if free is None or 0 <= limit < free:
+        return []
+    up_to = f"up to {human_bytes(limit)}" if limit >= 0 else "any amount"
+    return [
+        f"{primary.node} has {human_bytes(free)} free, and the slot of a copy may keep {up_to} of WAL there "
+        "(max_slot_wal_keep_size): watch it with `replctl status`"
+    ]
+
+
+def clone(situation: Situation, primary: Primary, name: NodeName, source: NodeName | None) -> tuple[Step, ...]:
+    """A copy is made beside the node's place, put into it, and proven to stream."""
     node = situation.node(name)
     files = situation.rendered(name, primary.server.major)
     of = source or primary.node
@@ -95,7 +116,7 @@ def _clone(situation: Situation, primary: Primary, name: NodeName, source: NodeN
             CheckLogin(primary.node),
             f"{name} must be able to log in at {primary.node} before anything is made",
         ),
-        _slot(primary, name, node.slot),
+        new_slot(primary, name, node.slot),
         step(
             "passfile",
             name,
@@ -130,7 +151,8 @@ def _clone(situation: Situation, primary: Primary, name: NodeName, source: NodeN
     )
 
 
-def _slot(primary: Primary, name: NodeName, slot: str) -> Step:
+def new_slot(primary: Primary, name: NodeName, slot: str) -> Step:
+    """The node's slot on the primary."""
     return Step(
         f"slot:{name}",
         primary.node,
@@ -140,14 +162,14 @@ def _slot(primary: Primary, name: NodeName, slot: str) -> Step:
     )
 
 
-def _join(situation: Situation, primary: Primary, name: NodeName) -> tuple[Step, ...]:
+def follow_primary(situation: Situation, primary: Primary, name: NodeName) -> tuple[Step, ...]:
     """A node that has its data: started if it is stopped, pointed to the primary if it follows another."""
     node, facts = situation.node(name), situation.facts.nodes[name]
     if isinstance(facts, Replica):
         return _join_running(situation, primary, facts)
     passfile = write_passfile(situation, name)
     return (
-        *(() if _keeps_wal(primary, node.slot) else (_slot(primary, name, node.slot),)),
+        *(() if keeps_wal(primary, node.slot) else (new_slot(primary, name, node.slot),)),
         *((passfile,) if passfile else ()),
         step(
             "standby",
@@ -167,8 +189,8 @@ def _join_running(situation: Situation, primary: Primary, facts: Replica) -> tup
         return ()
     upstream = upstream_of(situation.inventory, situation.facts, facts)
     steps: list[Step] = []
-    if not _keeps_wal(primary, node.slot):
-        steps.append(_slot(primary, facts.node, node.slot))
+    if not keeps_wal(primary, node.slot):
+        steps.append(new_slot(primary, facts.node, node.slot))
     if (passfile := write_passfile(situation, facts.node)) is not None:
         steps.append(passfile)
     if upstream is None or upstream.node != primary.node or facts.server.setting("primary_slot_name") != node.slot:
@@ -181,8 +203,8 @@ def _join_running(situation: Situation, primary: Primary, facts: Replica) -> tup
     return tuple(steps)
 
 
-def _keeps_wal(primary: Primary, name: str) -> bool:
-    """A slot that lost its WAL serves nobody any more: it is made anew, like one that is not there."""
+def keeps_wal(primary: Primary, name: str) -> bool:
+    """Whether the primary has this slot. One that lost its WAL serves nobody any more: it is made anew."""
     slot = slot_on(primary.server, name)
     return slot is not None and slot.wal_status != "lost"
 

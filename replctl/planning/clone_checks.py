@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from replctl.model.facts import Foreign, NoInstance, Primary, ProblemKind, Replica, Silent, Stopped, Unreachable
+from replctl.model.facts import (
+    Foreign,
+    HostFacts,
+    NoInstance,
+    Primary,
+    ProblemKind,
+    Replica,
+    Silent,
+    Stopped,
+    Unreachable,
+)
 from replctl.model.plan import Refusal
 from replctl.model.values import NodeName
-from replctl.planning.clone_target import check_target
-from replctl.planning.situation import HBA, Situation, needs_host, refuse_silent, refuse_unreachable
+from replctl.planning.ancestry import has_diverged
+from replctl.planning.clone_target import check_replacement, check_target
+from replctl.planning.situation import HBA, Situation, needs_host, refuse_silent, refuse_unreachable, timeline_on_disk
 from replctl.planning.topology import slot_on, streams_from_primary
 from replctl.postgres.scripts import clone_name
 
@@ -28,6 +39,18 @@ def check_nodes(
         *(refusal for name in names for refusal in _check_node(situation, primary, name)),
         *_check_source(situation, source),
         *_check_budget(situation, primary, clones),
+    ]
+
+
+def check_new_clone(situation: Situation, primary: Primary, name: NodeName, host: HostFacts) -> list[Refusal]:
+    """Every reason why a node that has a data directory cannot be cloned anew beside it."""
+    return [
+        *check_replacement(situation, situation.node(name), host),
+        *_check_major(primary, name, host.major),
+        *_check_disk(situation, name, host.directory.free_bytes),
+        *_check_login(situation, primary, name),
+        *_check_ordered_settings(situation, primary, name),
+        *_check_budget(situation, primary, [name]),
     ]
 
 
@@ -60,9 +83,12 @@ def _check_node(situation: Situation, primary: Primary, name: NodeName) -> list[
         case Silent():
             return [refuse_silent(name, facts.sql)]
         case Replica():
-            return [*needs_host(facts), *_check_same_line(primary, name, facts.server.timeline)]
+            return [*needs_host(facts), *_check_same_line(situation, primary, name, facts.server.timeline)]
         case Stopped():
-            return [*_check_stopped(name, facts), *_check_same_line(primary, name, facts.control.timeline)]
+            return [
+                *_check_stopped(name, facts),
+                *_check_same_line(situation, primary, name, timeline_on_disk(facts.host)),
+            ]
         case NoInstance():
             return _check_clone(situation, primary, facts)
         case _:
@@ -73,17 +99,14 @@ def _refusal(code: str, node: NodeName | None, message: str, hint: str) -> Refus
     return Refusal(code, node, message, hint)
 
 
-def _check_same_line(primary: Primary, name: NodeName, timeline: int) -> list[Refusal]:
-    if timeline <= primary.server.timeline:
-        return []
-    return [
-        _refusal(
-            "later-timeline",
-            name,
-            f"{name} is on timeline {timeline}, past the primary's {primary.server.timeline}: it went its own way",
-            "Move its data directory away by hand and clone it again.",
-        )
-    ]
+def _check_same_line(situation: Situation, primary: Primary, name: NodeName, timeline: int) -> list[Refusal]:
+    hint = f"`replctl rejoin {name}` brings it back, and keeps what it has."
+    if timeline > primary.server.timeline:
+        past = f"{name} is on timeline {timeline}, past the primary's {primary.server.timeline}: it went its own way"
+        return [_refusal("later-timeline", name, past, hint)]
+    if has_diverged(situation.facts, situation.facts.nodes[name]):
+        return [_refusal("diverged", name, f"{name} has WAL that {primary.node} never had, and cannot follow it", hint)]
+    return []
 
 
 def _check_stopped(name: NodeName, facts: Stopped) -> list[Refusal]:
@@ -93,9 +116,8 @@ def _check_stopped(name: NodeName, facts: Stopped) -> list[Refusal]:
         _refusal(
             "was-primary",
             name,
-            f"{name} is a stopped primary, not a replica",
-            "It may hold writes that the primary lacks. Move its data directory away by hand and clone it again, or "
-            "wait for a version with `rejoin`.",
+            f"{name} is a stopped primary, not a replica: it may hold writes that the primary lacks",
+            f"`replctl rejoin {name}` looks at what it has, and brings it back.",
         )
     ]
 
@@ -106,6 +128,7 @@ def _check_clone(situation: Situation, primary: Primary, facts: NoInstance) -> l
         *check_target(situation, situation.node(name), host),
         *_check_major(primary, name, host.major),
         *_check_slot_holder(situation, primary, name),
+        *_check_name(situation, primary, name),
         *_check_disk(situation, name, host.directory.free_bytes),
         *_check_login(situation, primary, name),
         *_check_ordered_settings(situation, primary, name),
@@ -141,6 +164,21 @@ def _check_slot_holder(situation: Situation, primary: Primary, name: NodeName) -
             f"slot {slot.name} on {primary.node} is in use by {who}, though {name} has no data directory",
             "Stop that standby, or give this node another name.",
         )
+    ]
+
+
+def _check_name(situation: Situation, primary: Primary, name: NodeName) -> list[Refusal]:
+    """A link is told by application_name: a stranger of this name would pass for the node."""
+    return [
+        _refusal(
+            "name-in-use",
+            name,
+            f"something at {walsender.client_addr or 'a local socket'} streams from {primary.node} as {name}, though "
+            f"{name} has no data directory",
+            "Give that standby another application_name, or this node another name.",
+        )
+        for walsender in primary.server.walsenders
+        if walsender.application_name == name and walsender.slot != situation.node(name).slot
     ]
 
 

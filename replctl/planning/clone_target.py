@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 from replctl.model.facts import DirectoryState, HostFacts
 from replctl.model.inventory import Node
 from replctl.model.plan import Refusal
 from replctl.planning.situation import Situation
+from replctl.postgres.conf_syntax import parse_conf
+from replctl.postgres.settings import RUN_DIRECTORY
 
 SUPPORTED = range(15, 19)
 
@@ -20,18 +24,48 @@ def check_target(situation: Situation, node: Node, host: HostFacts) -> list[Refu
     ]
 
 
+def check_replacement(situation: Situation, node: Node, host: HostFacts) -> list[Refusal]:
+    """Every reason why what stands at the path cannot be moved aside for a new clone."""
+    return [*_check_renaming(node, host), *_check_staging(situation, node, host), *_check_version(node, host)]
+
+
+def check_start(node: Node, host: HostFacts) -> list[Refusal]:
+    """Why a stopped server would not start: a reboot empties /run, where its socket has to be."""
+    names = ("postgresql.conf", "postgresql.auto.conf")
+    settings = parse_conf("".join(host.files.get(name, "") for name in names))
+    if settings.get("unix_socket_directories") != RUN_DIRECTORY or host.can_link_socket_dir:
+        return []
+    user = node.postgres.os_user
+    return [
+        Refusal(
+            "socket-directory",
+            node.name,
+            f"{node.name}: {RUN_DIRECTORY}, where the server's socket belongs, is missing or not {user}'s to write",
+            f"Run `install -d -o {user} -g {user} -m 2775 {RUN_DIRECTORY}` as root; the distribution's packages do so "
+            "at every boot.",
+        )
+    ]
+
+
+def _check_renaming(node: Node, host: HostFacts) -> list[Refusal]:
+    path, directory = node.postgres.data_dir, host.directory
+    if not (directory.is_mount_point or directory.is_symlink):
+        return []
+    kind = "a mount point" if directory.is_mount_point else "a symbolic link"
+    return [
+        Refusal(
+            "data-dir",
+            node.name,
+            f"{node.name}: data_dir {path} is {kind}, which cannot be renamed into place",
+            f"Use a directory below it, such as {path}/data, as postgres.data_dir.",
+        )
+    ]
+
+
 def _check_directory(node: Node, host: HostFacts) -> list[Refusal]:
     path, directory = node.postgres.data_dir, host.directory
-    if directory.is_mount_point or directory.is_symlink:
-        kind = "a mount point" if directory.is_mount_point else "a symbolic link"
-        return [
-            Refusal(
-                "data-dir",
-                node.name,
-                f"{node.name}: data_dir {path} is {kind}, which cannot be renamed into place",
-                f"Use a directory below it, such as {path}/data, as postgres.data_dir.",
-            )
-        ]
+    if refusals := _check_renaming(node, host):
+        return refusals
     if directory.state not in (DirectoryState.ABSENT, DirectoryState.EMPTY):
         names = ", ".join(directory.content) or "files"
         return [
@@ -49,7 +83,7 @@ def _check_directory(node: Node, host: HostFacts) -> list[Refusal]:
                 node.name,
                 f"{node.name}: {node.postgres.os_user} may not create files beside {path}",
                 f"Make the parent directory writable: `install -d -o {node.postgres.os_user} "
-                f"{path.rpartition('/')[0] or '/'}` as root, or choose another postgres.data_dir.",
+                f"{shlex.quote(path.rpartition('/')[0] or '/')}` as root, or choose another postgres.data_dir.",
             )
         ]
     return []

@@ -12,8 +12,8 @@ from replctl.planning.candidates import Candidate, Verdict
 from replctl.planning.findings_env import env_findings
 from replctl.planning.findings_hosts import host_findings
 from replctl.planning.findings_nodes import node_findings
+from replctl.planning.findings_primaries import fence_debts, multiple_primaries
 from replctl.planning.findings_wal import wal_findings
-from replctl.planning.hints import clone_anew
 
 _ORDER = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 
@@ -49,7 +49,8 @@ def _cluster_findings(
             _way_to_a_primary(inventory, facts, candidates),
         )
     if len(facts.primaries) > 1:
-        yield _multiple_primaries(facts)
+        yield multiple_primaries(facts)
+    yield from fence_debts(facts)
     if facts.system_identifier is None and any(
         not isinstance(n, NoInstance | Unreachable) for n in facts.nodes.values()
     ):
@@ -60,24 +61,6 @@ def _cluster_findings(
             "the nodes do not agree on one system identifier, so that none can be told to be foreign",
             "Pin the cluster's own with `system_identifier` in the inventory.",
         )
-
-
-def _multiple_primaries(facts: ClusterFacts) -> Finding:
-    primaries = sorted(facts.primaries, key=lambda primary: primary.server.timeline)
-    each = ", ".join(f"{p.node} (timeline {p.server.timeline}, at {p.current})" for p in primaries)
-    older, latest = primaries[0], primaries[-1]
-    if older.server.timeline < latest.server.timeline:
-        hint = (
-            f"{latest.node} was promoted last, and {older.node} must stop at once: what is written there is not in "
-            f"{latest.node}. Then {clone_anew(older.node)}"
-        )
-    else:
-        hint = (
-            "Find out which one the application writes to, and stop the other one at once. Keep its data directory: "
-            "it may hold writes that the first one lacks."
-        )
-    message = f"{len(primaries)} nodes run as primary: {each}; how far any replica is behind is unknown"
-    return Finding(Severity.CRITICAL, "multiple-primaries", None, message, hint)
 
 
 def _way_to_a_primary(inventory: Inventory, facts: ClusterFacts, candidates: tuple[Candidate, ...]) -> str:

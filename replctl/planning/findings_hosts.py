@@ -25,7 +25,7 @@ def _configuration(name: NodeName, server: ServerFacts) -> Iterator[Finding]:
     pending = sorted(setting for setting, row in server.settings.items() if row.pending_restart)
     if pending:
         message = f"{name} needs a restart before these settings take effect: {', '.join(pending)}"
-        hint = f"Restart the server of {name} when it suits: replicas first, a primary after a switchover away from it."
+        hint = f"Run `replctl restart {name}` when it suits, or `replctl restart --rolling` for every node."
         yield Finding(Severity.INFO, "pending-restart", name, message, hint)
     if server.hba_errors:
         message = f"{name} ignores its pg_hba.conf, which has errors: {'; '.join(server.hba_errors)}"

@@ -21,7 +21,7 @@ from replctl.model.inventory import Inventory, Node
 from replctl.model.report import Finding, NodeState, Severity
 from replctl.model.values import NodeName, Timeline
 from replctl.planning.findings_replication import replication_findings
-from replctl.planning.hints import clone_anew
+from replctl.planning.hints import bring_back
 from replctl.planning.states import state_of
 from replctl.planning.topology import server_of, walsender_owner
 
@@ -80,10 +80,22 @@ def _absent(facts: ClusterFacts, found: NoInstance) -> Finding:
             f"{found.node} has no usable instance: pg_control in {directory.path} could not be read",
             f"Run pg_controldata on {found.node} by hand and see what it says.",
         )
+    if found.host.broken_rewind or found.host.finished_rewind:
+        return _rewinding(found)
     message = f"{found.node} has no instance: {directory.path} is {directory.state}"
-    run = f"run `replctl add-replica {found.node}`."
-    hint = run.capitalize() if facts.primary else f"Once a primary runs, {run}"
+    run = f"run `replctl add-replica {found.node}`"
+    out = f"{run.capitalize()}, or take {found.node} out of the inventory."
+    hint = out if facts.primary else f"Once a primary runs, {run}."
     return Finding(Severity.WARNING, "absent", found.node, message, hint)
+
+
+def _rewinding(found: NoInstance) -> Finding:
+    name = found.node
+    if found.host.finished_rewind:
+        message = f"{name} was rewound by a run that did not end; its directory only has to be put back"
+        return Finding(Severity.WARNING, "absent", name, message, f"Run `replctl rejoin {name}`.")
+    message = f"{name} was being rewound by a run that did not end: what it left can never be started again"
+    return Finding(Severity.WARNING, "absent", name, message, f"Run `replctl rejoin {name} --reclone`.")
 
 
 def _foreign(facts: ClusterFacts, found: Foreign) -> Finding:
@@ -106,7 +118,7 @@ def _stopped(facts: ClusterFacts, found: Stopped) -> Finding:
     if facts.primary:
         hint = (
             f"If a switchover was interrupted, `replctl promote {facts.primary.node}` makes it a replica. Else "
-            f"{clone_anew(name)}"
+            f"{bring_back(name)}"
         )
     elif facts.primaries:
         hint = f"Leave {name} stopped until one primary alone runs."

@@ -9,7 +9,7 @@ from replctl.model.facts import ClusterFacts, Replica, ServerFacts
 from replctl.model.inventory import Inventory
 from replctl.model.report import Finding, NodeState, Severity
 from replctl.planning.amounts import human_bytes, human_duration
-from replctl.planning.hints import clone_anew
+from replctl.planning.hints import bring_back, clone_anew
 from replctl.planning.rows import Lag, lag_of
 from replctl.planning.states import low_settings, replica_state
 from replctl.planning.topology import Upstream, live_receiver, server_of, upstream_of, walsender_of
@@ -58,14 +58,13 @@ def _diverged(case: _Case) -> Finding:
             f"{name} is on timeline {here}, later than the primary's {there}: either {name} has WAL that "
             f"{primary.node} never had, or {primary.node} is an old primary that came back"
         )
-        hint = f"Find out which node was promoted last. If it was {primary.node}: {clone_anew(name)}"
+        hint = f"Find out which node was promoted last. If it was {primary.node}: {bring_back(name)}"
         return Finding(Severity.CRITICAL, "diverged", name, message, hint)
     message = (
         f"{name} is on timeline {here} with WAL up to {case.replica.received}, past the primary's {primary.current} on "
         f"timeline {there}: it has WAL that {primary.node} never had"
     )
-    hint = f"A new clone would lose that WAL: keep a copy of the data directory. {clone_anew(name).capitalize()}"
-    return case.warn(NodeState.DIVERGED, message, hint)
+    return case.warn(NodeState.DIVERGED, message, bring_back(name).capitalize())
 
 
 def _slot_lost(case: _Case) -> Finding:
@@ -115,7 +114,8 @@ def _parameter_paused(case: _Case) -> Finding:
     low = low_settings(case.facts, case.replica)
     each = ", ".join(f"{setting} is {own}, the primary's {wanted}" for setting, (own, wanted) in low.items())
     hint = (
-        f"Give {name} at least the primary's values, under postgres.parameters and in its postgresql.conf; restart it."
+        f"Give {name} at least the primary's values, under postgres.parameters and in its postgresql.conf; then run "
+        f"`replctl restart {name}`."
     )
     return case.warn(NodeState.PARAMETER_PAUSED, f"{name} has paused its replay: {each}", hint)
 

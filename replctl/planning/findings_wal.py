@@ -10,7 +10,7 @@ from replctl.model.inventory import Inventory
 from replctl.model.report import Finding, NodeRole, NodeState, Severity
 from replctl.model.values import NodeName
 from replctl.planning.amounts import human_bytes
-from replctl.planning.hints import clone_anew, drop_by_hand
+from replctl.planning.hints import clone_anew, give_up
 from replctl.planning.states import replica_state, role_of, slot_home
 from replctl.planning.topology import is_ours, server_of, servers, slot_on, slot_owner, walsender_owner
 
@@ -59,17 +59,11 @@ def _owned_slot(
         return
     if not slot.active:
         message = f"{where} is inactive and {_kept(slot)}"
-        yield Finding(
-            Severity.WARNING,
-            "slot-inactive",
-            owner,
-            message,
-            _hint_for_idle(facts, owner, drop_by_hand(slot.name, node.node)),
-        )
+        yield Finding(Severity.WARNING, "slot-inactive", owner, message, _hint_for_idle(facts, owner))
     if slot.wal_status == "unreserved" or _share_of_limit(slot) >= NEARLY_FULL:
         left = "" if slot.safe_wal_bytes is None else f", {human_bytes(max(0, slot.safe_wal_bytes))} short of its limit"
         message = f"{where} {_kept(slot)}{left}; past max_slot_wal_keep_size it is lost"
-        hint = f"Bring {owner} back to streaming soon, or {drop_by_hand(slot.name, node.node)}"
+        hint = f"Bring {owner} back to streaming soon, or {give_up(owner)}"
         yield Finding(Severity.WARNING, "slot-filling", owner, message, hint)
 
 
@@ -83,13 +77,11 @@ def _lost_slot(inventory: Inventory, facts: ClusterFacts, owner: NodeName, where
     yield Finding(Severity.WARNING, "slot-lost", owner, message, hint)
 
 
-def _hint_for_idle(facts: ClusterFacts, owner: NodeName, drop: str) -> str:
+def _hint_for_idle(facts: ClusterFacts, owner: NodeName) -> str:
     found = facts.nodes[owner]
-    if isinstance(found, NoInstance):
-        return f"Run `replctl add-replica {owner}`, or {drop}"
-    if role_of(found) is NodeRole.REPLICA or isinstance(found, Stopped):
-        return f"Run `replctl add-replica {owner}`, or {drop}"
-    return f"Bring {owner} back, or {drop}"
+    if isinstance(found, NoInstance | Stopped) or role_of(found) is NodeRole.REPLICA:
+        return f"Run `replctl add-replica {owner}`, or {give_up(owner)}"
+    return f"Bring {owner} back, or {give_up(owner)}"
 
 
 def _stale_slot(node: Primary | Replica, slot: Slot, owner: NodeName) -> Finding:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from replctl.model.values import NodeName
 
 
+def bring_back(name: NodeName) -> str:
+    """What to do with a node whose WAL may not be part of the primary's."""
+    return f"run `replctl rejoin {name}`, which says what it has and keeps it."
+
+
 def clone_anew(name: NodeName) -> str:
     """What to do with a node that can only come back as a new clone."""
-    return f"stop {name}, move its data directory aside by hand, and run `replctl add-replica {name}`."
+    return f"run `replctl rejoin {name} --reclone`, which moves what stands there aside."
 
 
-def drop_by_hand(slot: str, node: NodeName) -> str:
-    """How to give up a slot, and the node that it was made for."""
-    return f"give it up with `select pg_drop_replication_slot('{slot}')` on {node}."
+def give_up(name: NodeName) -> str:
+    """How a node leaves the cluster, and its slot goes."""
+    return f"give it up with `replctl remove-replica {name}`."

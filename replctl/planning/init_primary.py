@@ -34,7 +34,7 @@ from replctl.model.facts import (
 )
 from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
-from replctl.planning.clone_target import check_target
+from replctl.planning.clone_target import check_start, check_target
 from replctl.planning.situation import (
     Situation,
     forward_only,
@@ -53,6 +53,7 @@ from replctl.planning.situation import (
     write_passfile,
 )
 from replctl.planning.topology import proven_replicas
+from replctl.postgres.conf_syntax import parse_conf
 from replctl.postgres.ownership import is_rendered_by_us
 
 COMMAND = "init-primary"
@@ -197,6 +198,7 @@ def _start_again(situation: Situation, facts: Stopped) -> Plan | Refused:
     refusals = [
         *_no_stopped_replica(facts),
         *_ours(facts.host, name),
+        *check_start(situation.node(name), facts.host),
         *refuse_unknown(situation, facts),
         *refuse_second_primary(situation, facts),
     ]
@@ -260,12 +262,31 @@ def _maintain(situation: Situation, primary: Primary) -> Plan | Refused:
         *_missing_roles(situation, name, primary.server),
         publish(situation, name, proven_replicas(situation.inventory, situation.facts)),
     )
-    return situation.plan(COMMAND, [stage], notes=[*unreachable_notes(situation, [name]), *_pending(primary.server)])
+    notes = [
+        *unreachable_notes(situation, [name]),
+        *_pending(primary.server),
+        *_overridden(situation, name, primary.host, primary.server.major),
+    ]
+    return situation.plan(COMMAND, [stage], notes=notes)
 
 
 def _pending(server: ServerFacts) -> list[str]:
     waiting = sorted(name for name, setting in server.settings.items() if setting.pending_restart)
     return [f"a restart is needed before these settings take effect: {', '.join(waiting)}"] if waiting else []
+
+
+def _overridden(situation: Situation, name: NodeName, host: HostFacts, major: int) -> list[str]:
+    """postgresql.auto.conf is read last: what ALTER SYSTEM wrote there wins over every rendered setting."""
+    by_hand = parse_conf(host.files.get("postgresql.auto.conf", ""))
+    texts = (file.text for file in situation.rendered(name, major) if file.name == "postgresql.conf")
+    wanted = parse_conf("".join(texts))
+    differing = sorted(key for key, value in by_hand.items() if key in wanted and wanted[key] != value)
+    if not differing:
+        return []
+    return [
+        f"ALTER SYSTEM on {name} overrides the inventory: {', '.join(differing)}; `ALTER SYSTEM RESET` and a reload "
+        "give way to it"
+    ]
 
 
 def _roles(situation: Situation, name: NodeName) -> tuple[Step, ...]:

@@ -19,6 +19,7 @@ from replctl.model.actions import (
 from replctl.model.facts import Primary, Replica, Stopped
 from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
+from replctl.planning.ancestry import has_diverged
 from replctl.planning.role_change import (
     follow,
     gather,
@@ -74,7 +75,7 @@ def plan_promote(situation: Situation, name: NodeName) -> Plan | Refused:
     if started is not None and not facts.primaries:
         return _continue_beside(situation, started, name)
     refusals = [*needs_primary(situation, COMMAND), *needs_host(facts.nodes[name])]
-    return situation.refuse(COMMAND, dict.fromkeys(_with_way_out(situation, refusals)))
+    return situation.refuse(COMMAND, dict.fromkeys(_with_way_out(situation, name, refusals)))
 
 
 def _switchover(situation: Situation, old: Primary, name: NodeName) -> Plan | Refused:
@@ -207,7 +208,7 @@ def _finish(situation: Situation, primary: Primary) -> Plan | Refused:
         return situation.refuse(COMMAND, refusals)
     name = primary.node
     stopped = [facts for facts in situation.facts.nodes.values() if isinstance(facts, Stopped)]
-    returning = [facts for facts in stopped if _demoted(facts, primary)]
+    returning = [f for f in stopped if _demoted(f, primary) and not has_diverged(situation.facts, f)]
     straying = [replica for replica in situation.facts.replicas if _strays(situation, replica, name)]
     waiting = (*(facts.node for facts in returning), *(replica.node for replica in straying))
     lanes = [
@@ -248,7 +249,7 @@ def _demote_and_return(situation: Situation, facts: Stopped, name: NodeName) -> 
 
 
 def _strays(situation: Situation, replica: Replica, name: NodeName) -> bool:
-    if needs_host(replica):
+    if needs_host(replica) or has_diverged(situation.facts, replica):
         return False
     upstream = upstream_of(situation.inventory, situation.facts, replica)
     slot = situation.node(replica.node).slot
@@ -273,15 +274,15 @@ def _cleanly_stopped_primary(situation: Situation) -> Stopped | None:
     return found[0] if len(found) == 1 else None
 
 
-def _with_way_out(situation: Situation, refusals: list[Refusal]) -> list[Refusal]:
+def _with_way_out(situation: Situation, name: NodeName, refusals: list[Refusal]) -> list[Refusal]:
     """With the primary dead a switchover is impossible; say what is possible."""
     stopped = [
         Refusal(
             "primary-stopped",
             facts.node,
             f"no node runs as primary: {facts.node} was the primary and is stopped",
-            f"`replctl init-primary {facts.node}` starts it again and loses nothing. A failover without it is not "
-            "supported by this version.",
+            f"`replctl init-primary {facts.node}` starts it again and loses nothing. If it cannot be started, "
+            f"`replctl promote {name} --failover` goes on without it, and says what that loses.",
         )
         for facts in situation.facts.nodes.values()
         if isinstance(facts, Stopped) and not facts.host.standby_signal

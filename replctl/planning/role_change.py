@@ -141,18 +141,20 @@ def siblings_of(situation: Situation, old: NodeName, name: NodeName) -> tuple[No
     )
 
 
-def left_behind(situation: Situation, done: tuple[NodeName, ...]) -> tuple[str, ...]:
-    """Members that the plan cannot bring along: they stay out of the env file until the operator gets to them."""
+def left_behind(situation: Situation, done: tuple[NodeName, ...], command: str = "add-replica") -> tuple[str, ...]:
+    """Members that the plan cannot bring along: they stay out of the env file until the operator gets to them by
+    ``command``. A stopped primary may have WAL of its own, and always has to rejoin."""
     sentences: list[str] = []
     for name, facts in situation.facts.nodes.items():
         if name in done:
             continue
         if isinstance(facts, Unreachable) or needs_host(facts):
-            sentences.append(f"`replctl add-replica {name}` once {name} can be reached again")
+            sentences.append(f"`replctl {command} {name}` once {name} can be reached again")
         elif isinstance(facts, Stopped):
-            sentences.append(f"`replctl add-replica {name}`: it is stopped")
+            wanted = command if facts.host.standby_signal else "rejoin"
+            sentences.append(f"`replctl {wanted} {name}`: it is stopped")
         elif isinstance(facts, Silent):
-            sentences.append(f"`replctl add-replica {name}` once its PostgreSQL answers: {facts.sql.message}")
+            sentences.append(f"`replctl {command} {name}` once its PostgreSQL answers: {facts.sql.message}")
     return tuple(sentences)
 
 

@@ -22,7 +22,7 @@ from replctl.model.facts import (
 )
 from replctl.model.inventory import Inventory, Node
 from replctl.model.plan import OnFailure, Plan, Refusal, Refused, Stage, Step
-from replctl.model.values import NodeName
+from replctl.model.values import NodeName, Timeline
 from replctl.planning.topology import proven_replicas, upstream_of
 from replctl.postgres.render import Templates, render_config
 from replctl.postgres.settings import socket_dir
@@ -233,12 +233,23 @@ def later_timeline(situation: Situation, than: int, besides: NodeName) -> list[N
         if name == besides or isinstance(facts, Foreign):
             continue
         host = situation.host_of(name)
-        timelines = [host.control.timeline] if host and host.control else []
+        seen = [timeline_on_disk(host)] if host is not None else []
         if isinstance(facts, Primary | Replica):
-            timelines.append(facts.server.timeline)
-        if any(timeline > than for timeline in timelines):
+            seen.append(facts.server.timeline)
+        if any(timeline > than for timeline in seen):
             found.append(name)
     return found
+
+
+def timeline_on_disk(host: HostFacts) -> Timeline:
+    """The timeline that a data directory went through last; 0 without one.
+
+    pg_control has it only from the first checkpoint on the new timeline on, which a promoted server may not live to
+    see: until then the promotion stands in its minimum recovery ending location and in the names of its segments.
+    """
+    control = host.control
+    known = () if control is None else (control.timeline, control.min_recovery_timeline)
+    return Timeline(max(timeline or 0 for timeline in (*known, host.wal_timeline)))
 
 
 def refuse_unknown(situation: Situation, stopped: Stopped) -> list[Refusal]:
@@ -258,6 +269,7 @@ def refuse_unknown(situation: Situation, stopped: Stopped) -> list[Refusal]:
 
 def refuse_second_primary(situation: Situation, stopped: Stopped) -> list[Refusal]:
     """Members that went on without ``stopped``, or run now as no standby does: a primary beside them is the second."""
+    timeline = timeline_on_disk(stopped.host)
     return [
         *(
             refuse_silent(other.node, other.sql)
@@ -268,10 +280,9 @@ def refuse_second_primary(situation: Situation, stopped: Stopped) -> list[Refusa
             Refusal(
                 "later-timeline",
                 other,
-                f"{other} is on a later timeline than {stopped.node} (timeline {stopped.control.timeline}): it went on "
-                "without it",
+                f"{other} is on a later timeline than {stopped.node} (timeline {timeline}): it went on without it",
                 f"`replctl status` shows who is ahead; {stopped.node} has to follow, not to lead.",
             )
-            for other in later_timeline(situation, stopped.control.timeline, stopped.node)
+            for other in later_timeline(situation, timeline, stopped.node)
         ),
     ]

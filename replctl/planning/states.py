@@ -20,6 +20,7 @@ from replctl.model.facts import (
 from replctl.model.inventory import Inventory
 from replctl.model.report import NodeRole, NodeState
 from replctl.model.values import NodeName, Timeline
+from replctl.planning.ancestry import has_diverged, line_of
 from replctl.planning.topology import (
     live_receiver,
     server_of,
@@ -106,17 +107,19 @@ def replica_state(inventory: Inventory, facts: ClusterFacts, replica: Replica) -
 def is_diverged(inventory: Inventory, facts: ClusterFacts, replica: Replica) -> bool:
     """Whether the replica certainly holds WAL that the one primary has not.
 
-    Certain are: a later timeline than the primary's; or an earlier one with more WAL received than the primary has
-    written, which lies past any fork between the two. Received between the fork and the primary's position is not
-    told apart from "behind" by these facts; PostgreSQL refuses to stream to such a replica, so that it shows as
-    not-receiving. While both ends stream there is no divergence: PostgreSQL would have refused it.
+    The two histories tell where they parted. Where one is not known, certain are: a later timeline than the primary's;
+    or an earlier one with more WAL received than the primary has written. While both ends stream there is no
+    divergence: PostgreSQL would have refused it.
     """
     primary = facts.primary
     if primary is None or streams_from_primary(inventory, facts, replica):
         return False
-    if replica.server.timeline != primary.server.timeline:
+    if has_diverged(facts, replica):
+        return True
+    if line_of(replica) is None or line_of(primary) is None:
         later = replica.server.timeline > primary.server.timeline
-        return later or (replica.received is not None and replica.received > primary.current)
+        earlier = replica.server.timeline < primary.server.timeline
+        return later or (earlier and replica.received is not None and replica.received > primary.current)
     return False
 
 

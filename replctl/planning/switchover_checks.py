@@ -81,7 +81,7 @@ def check_continuation(situation: Situation, old: Stopped, facts: NodeFacts) -> 
         )
     return [
         *refusals,
-        *_check_read_only(facts),
+        *check_read_only(facts),
         *refuse_second_primary(situation, old),
         *_check_same_candidate(situation, old, name),
     ]
@@ -90,7 +90,7 @@ def check_continuation(situation: Situation, old: Stopped, facts: NodeFacts) -> 
 def check_beside(situation: Situation, old: Replica, candidate: Replica) -> list[Refusal]:
     """Every reason why an interrupted switchover cannot go on after its old primary was started as a standby."""
     name, timeline = candidate.node, candidate.server.timeline
-    refusals = [*needs_host(candidate), *needs_host(old), *_check_read_only(candidate)]
+    refusals = [*needs_host(candidate), *needs_host(old), *check_read_only(candidate)]
     received, replayed = old.received, candidate.replayed
     if old.server.timeline != timeline or received is None or replayed is None or replayed < received:
         refusals.append(
@@ -215,10 +215,10 @@ def _check_replay(candidate: Replica, old: Primary) -> list[Refusal]:
                 "Wait until it has caught up: writes would be down meanwhile.",
             )
         )
-    return [*refusals, *_check_read_only(candidate)]
+    return [*refusals, *check_read_only(candidate)]
 
 
-def _check_read_only(candidate: Replica) -> list[Refusal]:
+def check_read_only(candidate: Replica) -> list[Refusal]:
     if candidate.server.setting("default_transaction_read_only") != "on":
         return []
     return [

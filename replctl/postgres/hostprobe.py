@@ -16,18 +16,20 @@ from replctl.model.facts import (
     ControlData,
     DataDirectory,
     DirectoryState,
+    History,
     HostFacts,
     Postmaster,
     Staging,
+    Switch,
 )
 from replctl.model.inventory import Node
 from replctl.model.values import Lsn, SystemIdentifier, Timeline
-from replctl.postgres.paths import aside_prefix, staging_dir, staging_marker
+from replctl.postgres.paths import aside_prefix, rewind_dir, staging_dir, staging_marker
 
 CONFIG_FILES = ("postgresql.conf", "pg_hba.conf", "postgresql.auto.conf")
 
 _SCRIPT = r"""
-data=$1 bin=$2 port=$3 version=$4 staging=$5 marker=$6 aside=$7
+data=$1 bin=$2 port=$3 version=$4 staging=$5 marker=$6 aside=$7 rewind=$8
 say() { printf '%s\t%s\n' "$1" "$2"; }
 major_of() { "$1/postgres" --version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\).*/\1/p'; }
 
@@ -75,6 +77,14 @@ elif [ -f "$data/PG_VERSION" ] && [ -f "$data/global/pg_control" ]; then
     for name in postgresql.conf pg_hba.conf postgresql.auto.conf; do
         [ -r "$data/$name" ] && sed "s/^/file:$name\t/" "$data/$name"
     done
+    newest=$(ls "$data/pg_wal" 2>/dev/null | sed -n 's/^\([0-9A-F]\{8\}\)[0-9A-F]\{16\}$/\1/p' | sort -u | tail -n 1)
+    say wal-timeline "$newest"
+    last=$(ls "$data/pg_wal" 2>/dev/null | grep '^[0-9A-F]\{8\}[.]history$' | sort | tail -n 1)
+    [ "$last" = "$newest.history" ] && last=
+    for name in "$newest.history" "$last"; do
+        [ -n "$name" ] && [ -r "$data/pg_wal/$name" ] &&
+            awk -v f="$name" '$1 ~ /^[0-9]+$/ { print "history\t" f " " $1 " " $2 }' "$data/pg_wal/$name"
+    done
 elif [ -d "$data" ] && [ -z "$(ls -A -- "$data")" ]; then say directory empty
 elif [ -e "$data" ]; then
     say directory other
@@ -86,9 +96,16 @@ hex=$(printf '%04X' "$port")
 awk -v p=":$hex" 'FNR > 1 && $4 == "0A" && substr($2, length($2) - 4) == p { found = 1 } END { exit !found }' \
     /proc/net/tcp /proc/net/tcp6 2>/dev/null && say port-in-use yes
 [ -w /run/postgresql ] && say socket-dir yes
-[ -e "$staging" ] && say staging "$(head -c 4096 "$marker" 2>/dev/null | tr '\n' ' ')"
+[ -e "$data" ] || [ ! -e "$rewind" ] || say rewind "$(head -c 16 "$rewind.state" 2>/dev/null)"
+# A marker vouches for a directory only if the OS user made both: a symlink may lead anywhere.
+own() { [ ! -L "$1" ] && [ -O "$1" ]; }
+if [ -e "$staging" ] || [ -L "$staging" ]; then
+    text=
+    own "$staging" && own "$marker" && [ -f "$marker" ] && text=$(head -c 4096 -- "$marker" | tr '\n' ' ')
+    say staging "$text"
+fi
 for dir in "$aside"*; do
-    [ -d "$dir" ] && say aside "$(timeout 1 du -sk -- "$dir" 2>/dev/null | cut -f 1) $dir"
+    [ -d "$dir" ] && say aside "$(timeout 1 du -sk -- "$dir" 2>/dev/null | cut -f 1) $(printf %s "$dir" | tr '\n' '?')"
 done
 for conf in /etc/postgresql/*/*/postgresql.conf; do
     [ -f "$conf" ] || continue
@@ -115,6 +132,7 @@ def host_probe_command(node: Node) -> tuple[str, ...]:
         staging_dir(node),
         staging_marker(node),
         aside_prefix(node),
+        rewind_dir(node),
     )
 
 
@@ -152,6 +170,10 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
         other_majors=tuple(dir_ for dir_ in found["installed"] if dir_ != bin_dir),
         debian_clusters=tuple(found["debian"]),
         can_link_socket_dir=bool(found["socket-dir"]),
+        histories=_histories(found["history"]),
+        wal_timeline=Timeline(int(newest, 16)) if (newest := one("wal-timeline")) else None,
+        broken_rewind=bool(found["rewind"]) and found["rewind"] != ["done"],
+        finished_rewind=found["rewind"] == ["done"],
     )
 
 
@@ -193,6 +215,15 @@ def _staging(rows: Sequence[str]) -> Staging | None:
     )
 
 
+def _histories(rows: Sequence[str]) -> tuple[History, ...]:
+    """Each row is ``00000003.history 2 0/5000100``: timeline 2 ended there, as timeline 3's own history has it."""
+    found: defaultdict[Timeline, list[Switch]] = defaultdict(list)
+    for row in rows:
+        file, timeline, end = row.split()
+        found[Timeline(int(file.partition(".")[0], 16))].append(Switch(Timeline(int(timeline)), Lsn.parse(end)))
+    return tuple(History(timeline, tuple(switches)) for timeline, switches in sorted(found.items()))
+
+
 def _aside(row: str) -> Aside:
     size, _, path = row.partition(" ")
     return Aside(path=path, size_bytes=int(size) * 1024 if size.isdigit() else None)
@@ -211,4 +242,5 @@ def parse_control_data(text: str) -> ControlData | None:
         checksums=rows["Data page checksum version"] != "0",
         wal_log_hints=rows["wal_log_hints setting"] == "on",
         min_recovery_end=Lsn.parse(rows["Minimum recovery ending location"]),
+        min_recovery_timeline=Timeline(number) if (number := int(rows["Min recovery ending loc's timeline"])) else None,
     )

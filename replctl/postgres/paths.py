@@ -16,6 +16,16 @@ def staging_marker(node: Node) -> str:
     return f"{node.postgres.data_dir}.replctl-new.json"
 
 
+def rewind_dir(node: Node) -> str:
+    """Where pg_rewind changes a data directory: out of its place, so that nothing can start it half rewound."""
+    return f"{node.postgres.data_dir}.replctl-rewind"
+
+
+def rewind_marker(node: Node) -> str:
+    """How far that has come: ``begun`` or ``done``."""
+    return f"{rewind_dir(node)}.state"
+
+
 def aside_prefix(node: Node) -> str:
     """What is moved aside gets this name with the UTC time behind it."""
     return f"{node.postgres.data_dir}.replctl-aside-"
@@ -28,4 +38,10 @@ def start_log(directory: str) -> str:
 
 def directory_of(node: Node, place: Place) -> str:
     """The directory that a file action writes to."""
-    return staging_dir(node) if place is Place.STAGING else node.postgres.data_dir
+    match place:
+        case Place.STAGING:
+            return staging_dir(node)
+        case Place.REWOUND:
+            return rewind_dir(node)
+        case Place.LIVE:
+            return node.postgres.data_dir

@@ -13,14 +13,16 @@ from replctl.postgres.paths import start_log
 
 ALIVE = "alive"
 """What ``start`` prints of a server that was running already."""
-TIMED_OUT, GONE, UNCLEAN = 3, 4, 5
-"""Exit statuses of the scripts below: the deadline passed, there is no postmaster, it ended uncleanly."""
+TIMED_OUT, GONE, UNCLEAN, RUNS = 3, 4, 5, 6
+"""Exit statuses of the scripts below: the deadline passed, there is none, it ended uncleanly, it runs."""
+NOT_OURS = 3
+"""Exit status of the scripts for staging directories: what stands there is none that this run may touch."""
 
 BUILTIN_PROVIDER_SINCE = 17
 BUILTIN_LOCALES = ("C", "C.UTF-8")
 
 # A zombie, or another program that got the number, has no such working directory.
-_ALIVE = r"""
+ALIVE_FUNCTIONS = r"""
 real=$(readlink -f -- "$data")
 alive() {
     pid=$(head -n 1 -- "$data/postmaster.pid" 2>/dev/null) && [ -n "$pid" ] &&
@@ -36,13 +38,20 @@ def script(text: str, *arguments: str) -> tuple[str, ...]:
     return ("sh", "-c", text, "sh", *arguments)
 
 
+# mktemp opens with O_EXCL and mode 0600, under a name that nobody can take beforehand: the folder beside a data
+# directory may be one in which other users make files too. -T: what stands there is replaced, never entered.
+_REPLACE = r"""
+umask 077
+replace() {
+    new=$(mktemp -- "$1.replctl-tmp-XXXXXXXX") && trap 'rm -f -- "$new"' EXIT && cat >"$new" && sync -- "$new" &&
+        mv -fT -- "$new" "$1" && sync -- "$(dirname -- "$1")"
+}
+"""
+
+
 def write_file(path: str) -> tuple[str, ...]:
     """Replace a file by what comes on stdin: mode 0600, durable, never half written."""
-    return script(
-        'set -e; umask 077; tmp="$1.replctl-tmp"; cat >"$tmp"; sync -- "$tmp"; mv -f -- "$tmp" "$1"; '
-        'sync -- "$(dirname -- "$1")"',
-        path,
-    )
+    return script(_REPLACE + 'replace "$1"', path)
 
 
 def read_file(path: str) -> tuple[str, ...]:
@@ -60,24 +69,27 @@ def read_standby(directory: str) -> tuple[str, ...]:
 
 
 def write_standby(directory: str) -> tuple[str, ...]:
-    """Replace postgresql.auto.conf by stdin, and only then make standby.signal; both durable."""
+    """Replace postgresql.auto.conf by stdin, and only then make standby.signal; both durable.
+
+    The names of the new files may be known beforehand: PostgreSQL takes no data directory that others can write.
+    """
     return script(
         'set -e; umask 077; cd -- "$1"; cat >postgresql.auto.conf.replctl-tmp; : >standby.signal.replctl-tmp; '
         "sync -- postgresql.auto.conf.replctl-tmp standby.signal.replctl-tmp; "
-        "mv -f -- postgresql.auto.conf.replctl-tmp postgresql.auto.conf; "
-        "mv -f -- standby.signal.replctl-tmp standby.signal; sync -- .",
+        "mv -fT -- postgresql.auto.conf.replctl-tmp postgresql.auto.conf; "
+        "mv -fT -- standby.signal.replctl-tmp standby.signal; sync -- .",
         directory,
     )
 
 
 def same_content(path: str) -> tuple[str, ...]:
-    """Status 0 when the file is as stdin has it and nobody else can read it."""
-    return script('[ "$(stat -c %a -- "$1" 2>/dev/null)" = 600 ] && cmp -s -- "$1" -', path)
+    """Status 0 when the file is as stdin has it, and is no symlink and the OS user's alone."""
+    return script('[ "$(stat -c "%a %u" -- "$1" 2>/dev/null)" = "600 $(id -u)" ] && cmp -s -- "$1" -', path)
 
 
 def rename(old: str, new: str) -> tuple[str, ...]:
     """Rename within one directory, durably."""
-    return script('mv -f -- "$1" "$2" && sync -- "$(dirname -- "$2")"', old, new)
+    return script('mv -fT -- "$1" "$2" && sync -- "$(dirname -- "$2")"', old, new)
 
 
 def remove_file(path: str) -> tuple[str, ...]:
@@ -86,7 +98,7 @@ def remove_file(path: str) -> tuple[str, ...]:
 
 
 def initdb(node: Node, major: int, bin_dir: str, directory: str, admin: str) -> tuple[str, ...]:
-    """initdb with the admin's password on stdin.
+    """initdb with the verifier of the admin's password on stdin: it shows the statement with it when that fails.
 
     /dev/stdin of a process of another user cannot be opened, so cat hands the password on through a pipe of its own.
     """
@@ -140,20 +152,50 @@ def clear_logs(directory: str) -> tuple[str, ...]:
     return script('[ ! -d "$1/log" ] || find "$1/log" -mindepth 1 -delete', directory)
 
 
-def clear_staging(marker: str) -> tuple[str, ...]:
+# A symlink, or what belongs to another user, is none of ours, whatever it is called.
+_OWN = r"""
+absent() { [ ! -e "$1" ] && [ ! -L "$1" ]; }
+own() { [ ! -L "$1" ] && [ -O "$1" ]; }
+"""
+
+
+def make_staging(staging: str, marker: str) -> tuple[str, ...]:
+    """Make the staging directory, empty and for the OS user alone, once the marker beside it holds what is on stdin.
+
+    Status 3: something stands there that no marker of ours vouches for; it stays as it is, without a marker.
+    """
+    return script(
+        _OWN
+        + _REPLACE
+        + r"""
+        absent "$1" || exit 3
+        replace "$2" || exit
+        mkdir -m 700 -- "$1" && exit
+        rm -f -- "$2"
+        exit 3
+        """,
+        staging,
+        marker,
+    )
+
+
+def clear_staging(marker: str, text: str) -> tuple[str, ...]:
     """End what still writes into a staging directory of ours, and delete it. Its path comes on stdin.
 
     The path is not among the arguments, so that the search for holders does not find this script itself. The WAL
-    child of an interrupted pg_basebackup has its parent's command line and outlives it. Status 3: it was started once,
-    and is not ours to delete any more.
+    child of an interrupted pg_basebackup has its parent's command line and outlives it. Status 3: the marker does not
+    hold ``text``, or is not ours, or the directory is not, or it was started once: it is not ours to delete.
     """
     return script(
-        r"""
+        _OWN
+        + r"""
         IFS= read -r staging
         marker=$1
+        own "$marker" && [ -f "$marker" ] && [ "$(cat -- "$marker")" = "$2" ] || exit 3
+        absent "$staging" || { own "$staging" && [ -d "$staging" ]; } || exit 3
         holders() {
             for proc in /proc/[0-9]*; do
-                tr '\0' '\n' <"$proc/cmdline" 2>/dev/null | grep -qxF -e "--pgdata=$staging" -e "$staging" &&
+                tr '\0' '\n' 2>/dev/null <"$proc/cmdline" | grep -qxF -e "--pgdata=$staging" -e "$staging" &&
                     echo "${proc#/proc/}"
             done
         }
@@ -164,16 +206,18 @@ def clear_staging(marker: str) -> tuple[str, ...]:
             sleep "$pause"
         done
         [ -z "$found" ] || kill -KILL $found 2>/dev/null
-        rm -rf -- "$staging" && rm -f -- "$marker"
+        rm -rf --one-file-system -- "$staging" && rm -f -- "$marker"
         """,
         marker,
+        text,
     )
 
 
 def install_staging(staging: str, marker: str, data_dir: str) -> tuple[str, ...]:
     """Rename a finished staging directory into place, durably."""
     return script(
-        'set -e; [ ! -d "$3" ] || rmdir -- "$3"; mv -T -- "$1" "$3"; rm -f -- "$2"; sync -- "$(dirname -- "$3")"',
+        _OWN + 'set -e; own "$1"; [ ! -d "$3" ] || rmdir -- "$3"; mv -T -- "$1" "$3"; rm -f -- "$2"; '
+        'sync -- "$(dirname -- "$3")"',
         staging,
         marker,
         data_dir,
@@ -191,15 +235,17 @@ def start(
     """
     return script(
         "data=$1 bin=$2 sockets=$3 log=$6"
-        + _ALIVE
+        + ALIVE_FUNCTIONS
         + r"""
         ready() { case $(status) in ready|standby) alive;; *) false;; esac; }
         give_up() {
-            for file in "$log" $(ls -t -- "$data"/log/postgresql-*.log 2>/dev/null | head -n 1); do
+            tail -n 12 -- "$log" 2>/dev/null
+            ls -t -- "$data"/log/postgresql-*.log 2>/dev/null | head -n 1 | while IFS= read -r file; do
                 tail -n 12 -- "$file"
             done
             exit "$1"
         }
+        make_private() { mkdir -m 700 -- "$1" 2>/dev/null || { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }; }
         ready && { echo alive; exit 0; }
         deadline=$(($(date +%s) + $4))
         while alive && [ "$(status)" = stopping ]; do
@@ -208,7 +254,10 @@ def start(
         done
         if ! alive; then
             mkdir -p -- "$data/log"
-            [ -d "$sockets" ] || mkdir -m 700 -- "$sockets"
+            [ "$sockets" = /run/postgresql ] || make_private "$sockets" || {
+                echo "FATAL: $sockets is not a directory of $(id -un)"
+                exit 4
+            }
             "$bin/pg_ctl" start -D "$data" -l "$log" -W -s </dev/null >/dev/null 2>&1
             appear=$(($(date +%s) + 5))
             until alive; do late "$appear" && give_up 4; sleep 0.01; done
@@ -239,7 +288,7 @@ def stop_until_shutdown_record(data_dir: str, bin_dir: str, *, seconds: float) -
     """
     return script(
         "data=$1 bin=$2"
-        + _ALIVE
+        + ALIVE_FUNCTIONS
         + r"""
         alive || exit 4
         kill -s INT "$pid" || exit 4
@@ -257,6 +306,53 @@ def stop_until_shutdown_record(data_dir: str, bin_dir: str, *, seconds: float) -
         data_dir,
         bin_dir,
         str(max(1, round(seconds))),
+    )
+
+
+def stop(data_dir: str, *, seconds: float) -> tuple[str, ...]:
+    """Fast stop, until the postmaster is gone. A smart stop under way becomes a fast one.
+
+    Status 3: not within ``seconds``; 4: there is no postmaster.
+    """
+    return script(
+        "data=$1"
+        + ALIVE_FUNCTIONS
+        + r"""
+        alive || exit 4
+        kill -s INT "$pid"
+        deadline=$(($(date +%s) + $2 + 1))
+        while alive; do
+            late "$deadline" && exit 3
+            sleep 0.01
+        done
+        """,
+        data_dir,
+        str(max(1, round(seconds))),
+    )
+
+
+def set_aside(data_dir: str, rewind_dir: str, prefix: str) -> tuple[str, ...]:
+    """Rename a data directory, or in its absence what a broken rewind left, to ``prefix`` and the UTC time; durably.
+
+    Prints the new path. Status 3: it is none of the OS user's own; 4: there is neither; 6: a postmaster runs in it.
+    """
+    return script(
+        "data=$1 prefix=$3"
+        + ALIVE_FUNCTIONS
+        + _OWN
+        + r"""
+        from=$data; ! absent "$data" || from=$2
+        absent "$from" && exit 4
+        own "$from" && [ -d "$from" ] || exit 3
+        alive && exit 6
+        aside=$prefix$(date -u +%Y%m%dT%H%M%SZ) number=1
+        to=$aside
+        until absent "$to"; do number=$((number + 1)) to=$aside-$number; done
+        mv -T -- "$from" "$to" && sync -- "$(dirname -- "$to")" && printf '%s\n' "$to"
+        """,
+        data_dir,
+        rewind_dir,
+        prefix,
     )
 
 

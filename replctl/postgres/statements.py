@@ -75,7 +75,8 @@ select lsn::text as current,
 )
 
 # pg_control has the timeline of the last restartpoint, which may be long ago, and without a walreceiver nobody else
-# tells it by SQL; but a standby keeps the history file of every timeline that it followed.
+# tells it by SQL; but a standby that followed a switch has segments of the new timeline. The history file alone says
+# nothing: a walreceiver fetches it also when its standby has gone past the fork and can never follow.
 # After a restart pg_last_wal_receive_lsn() is the start of a segment, behind what was replayed.
 REPLICA: Final[LiteralString] = (
     """
@@ -87,7 +88,7 @@ select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text as re
                 (select min_recovery_end_timeline from pg_control_recovery()),
                 (select received_tli from pg_stat_wal_receiver),
                 (select max(('x' || left(name, 8))::bit(32)::int) from pg_ls_dir('pg_wal') as name
-                  where name ~ '^[0-9A-F]{8}[.]history$')) as timeline,
+                  where name ~ '^[0-9A-F]{24}$')) as timeline,
        (select row_to_json(w) from (
            select status, sender_host, sender_port, slot_name as slot, flushed_lsn::text as flushed,
                   received_tli as timeline from pg_stat_wal_receiver) w) as receiver,"""

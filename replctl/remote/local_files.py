@@ -217,6 +217,12 @@ def _check_replaceable(path: Path, existing: os.stat_result) -> None:
         raise _refused(f"{path}: is not a regular file", "Let app.env_file name a regular file.")
     if not _can_keep_owner(existing):
         raise _cannot_keep_owner(path, existing)
+    if existing.st_uid not in {0, os.geteuid()} and path.parent.stat().st_mode & stat.S_IWOTH:
+        # Whoever laid it out there would be given the passwords.
+        raise _refused(
+            f"{path}: belongs to uid {existing.st_uid}, in a folder where every user can make files",
+            "Let app.env_file name a file in a folder that others cannot write, or remove the file.",
+        )
 
 
 def _can_keep_owner(existing: os.stat_result) -> bool:

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from replctl.model.errors import CommandFailedError, InterruptedByOperator, UnreachableError, WaitTimeoutError
-from replctl.model.secret import Secret
+from replctl.model.secret import REDACTED, Secret
 from replctl.model.values import NodeName
 from replctl.remote.ports import Cancellation, Clock, CommandResult
 from replctl.remote.printable import one_line
@@ -100,7 +100,7 @@ class ShellRunner:
         process = self._begin(argv, account, self._open(timeout))
         result = self._complete(process, argv, _plain(stdin), deadline, timeout)
         if check and result.status != 0:
-            raise self._failure(argv, result)
+            raise self._failure(argv, _without(stdin, result) if isinstance(stdin, Secret) else result)
         return result
 
     def spawn(self, argv: Sequence[str]) -> ShellProcess:
@@ -225,6 +225,15 @@ class ShellRunner:
 
 def _plain(stdin: bytes | Secret) -> bytes:
     return stdin.reveal().encode() if isinstance(stdin, Secret) else stdin
+
+
+def _without(secret: Secret, result: CommandResult) -> CommandResult:
+    """What a program says of its failure may repeat what it was given, as initdb does with a whole statement."""
+    lines = [line for line in secret.reveal().encode().splitlines() if line]
+    stderr = result.stderr
+    for line in lines:
+        stderr = stderr.replace(line, REDACTED.encode())
+    return replace(result, stderr=stderr)
 
 
 def _shown(argv: Sequence[str]) -> str:

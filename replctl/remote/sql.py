@@ -51,7 +51,8 @@ class TimedConnection(psycopg.Connection[DictRow]):
                     key = selector.register(self.pgconn.socket, wanted)
                     ready = selector.select(max(0.0, self.deadline - time.monotonic()))
                     selector.unregister(key.fileobj)
-                    if not ready:
+                    # One that never stops sending would fill our memory.
+                    if not ready or time.monotonic() > self.deadline + _GRACE_SECONDS:
                         raise TimeoutError
                     wanted = gen.send(Ready(ready[0][1]))
         except StopIteration as end:
@@ -175,6 +176,11 @@ def scram_verifier(database: Database, user: str, password: Secret) -> str:
     """
     if isinstance(database, SqlDatabase):
         return database.encrypt(user, password)
+    return offline_verifier(user, password)
+
+
+def offline_verifier(user: str, password: Secret) -> str:
+    """The SCRAM-SHA-256 verifier of ``password`` for a server that does not run yet, with libpq's own iterations."""
     unconnected = pq.PGconn.connect_start(b"host=/nonexistent")
     try:
         return unconnected.encrypt_password(password.reveal().encode(), user.encode(), b"scram-sha-256").decode()

@@ -9,8 +9,11 @@ from replctl.model.errors import CommandFailedError, ReplctlError, UnreachableEr
 from replctl.model.facts import ProblemKind
 from replctl.postgres import scripts
 from replctl.remote.ports import CommandResult, Database, Process
+from replctl.remote.printable import one_line
 
 PROGRESS_SECONDS = 0.25
+SAID_CHARACTERS = 4096
+"""What is kept of pg_basebackup's own words, from their end."""
 
 # backup_total is an estimate, made while the checkpoint is already done (PostgreSQL docs, 28.4.6).
 _PROGRESS = """
@@ -91,13 +94,13 @@ def _check(context: Context, action: BaseBackup, result: CommandResult) -> None:
     if result.status == 0:
         return
     complaints = [line for line in result.error_text.replace("\r", "\n").splitlines() if "error:" in line]
-    why = complaints[-1].split("error: ", 1)[-1] if complaints else f"status {result.status}"
+    why = one_line(complaints[-1].split("error: ", 1)[-1]) if complaints else f"status {result.status}"
     raise CommandFailedError(
         f"{context.name}: pg_basebackup from {action.source} failed: {why}",
         hint="Mend what it names, and run the same command again: it starts afresh.",
         node=context.name,
         status=result.status,
-        stderr=result.error_text,
+        stderr=result.error_text[-SAID_CHARACTERS:],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import cast
 
 from replctl.execution.context import Changed, Context, Effect, Unchanged
@@ -12,13 +13,16 @@ from replctl.model.actions import (
     Place,
     RemovePassfile,
     RemoveStaging,
+    SetAside,
     WriteConfig,
     WritePassfile,
 )
-from replctl.model.errors import CommandFailedError, RefusedError
+from replctl.model.errors import CommandFailedError, RefusedError, ReplctlError
 from replctl.postgres import scripts, statements
 from replctl.postgres.conninfo import passfile_path, passfile_text
-from replctl.postgres.paths import directory_of, staging_dir, staging_marker
+from replctl.postgres.paths import aside_prefix, directory_of, rewind_dir, staging_dir, staging_marker
+from replctl.remote.ports import CommandResult
+from replctl.remote.printable import one_line
 
 FILE_SECONDS = 30.0
 """For one small file operation on a host, in seconds."""
@@ -87,38 +91,68 @@ def write_passfile(context: Context, action: WritePassfile) -> Effect:
 
 
 def remove_passfile(context: Context, action: RemovePassfile) -> Effect:
-    """Undo of a passfile that this run wrote."""
+    """No password stays behind where a run is undone, or a node is given up."""
     _run(context, scripts.remove_file(passfile_path(context.node)))
     return Changed()
 
 
 def begin_staging(context: Context) -> str:
     """Clear what an earlier run left, and mark the place as this run's. Returns the staging directory."""
-    marker = _marker(context)
-    if marker.get("run") is not None:
-        clear_staging(context)
-    identifier = context.facts.system_identifier
+    left = _marker(context)
+    if left.run is not None:
+        _clear_staging(context, left)
+    directory, identifier = staging_dir(context.node), context.facts.system_identifier
     text = json.dumps({"run": context.session.run, "system_identifier": identifier})
-    _write(context, staging_marker(context.node), text.encode() + b"\n")
-    return staging_dir(context.node)
+    command = scripts.make_staging(directory, staging_marker(context.node))
+    made = context.runner().run(command, stdin=text.encode() + b"\n", timeout=FILE_SECONDS, check=False)
+    if made.status != 0:
+        raise _not_made(context, made)
+    return directory
+
+
+def _not_made(context: Context, result: CommandResult) -> ReplctlError:
+    if result.status == scripts.NOT_OURS:
+        return _not_ours(context)
+    path = staging_dir(context.node)
+    return ReplctlError(
+        f"{context.name}: {path} cannot be made: {one_line(result.error_text)}",
+        hint=f"{context.node.postgres.os_user} must be able to make it on {context.name}.",
+        node=context.name,
+    )
+
+
+def _not_ours(context: Context) -> ReplctlError:
+    return ReplctlError(
+        f"{context.name}: {staging_dir(context.node)} is none that replctl made",
+        hint="Look at it and move it away by hand; replctl deletes only what it made itself.",
+        node=context.name,
+        code="staging-foreign",
+    )
 
 
 def remove_staging(context: Context, action: RemoveStaging) -> Effect:
     """Undo removes only what this run created."""
-    if _marker(context).get("run") != context.session.run:
+    marker = _marker(context)
+    if marker.run != context.session.run:
         return Unchanged("there is no staging directory of this run")
-    clear_staging(context)
+    _clear_staging(context, marker)
     return Changed()
 
 
-def clear_staging(context: Context) -> None:
+def _clear_staging(context: Context, marker: _Marker) -> None:
     """Delete a marked staging directory, after ending what still writes to it."""
     context.says("removing the staging directory")
-    context.runner().run(
-        scripts.clear_staging(staging_marker(context.node)),
-        stdin=staging_dir(context.node).encode() + b"\n",
-        timeout=REMOVE_SECONDS,
-    )
+    command = scripts.clear_staging(staging_marker(context.node), marker.text)
+    path = staging_dir(context.node).encode() + b"\n"
+    result = context.runner().run(command, stdin=path, timeout=REMOVE_SECONDS, check=False)
+    if result.status == scripts.NOT_OURS:
+        raise _not_ours(context)
+    if result.status != 0:
+        raise ReplctlError(
+            f"{context.name}: {staging_dir(context.node)} cannot be removed: {one_line(result.error_text)}",
+            hint=f"Mend that on {context.name}, and run the same command again.",
+            node=context.name,
+        )
 
 
 def install_staging(context: Context, action: InstallStaging) -> Effect:
@@ -129,13 +163,45 @@ def install_staging(context: Context, action: InstallStaging) -> Effect:
     return Changed()
 
 
-def _marker(context: Context) -> dict[str, object]:
-    text = _text(context, staging_marker(context.node))
+def set_aside(context: Context, action: SetAside) -> Effect:
+    """Nothing is deleted: the operator looks at it and removes it, or puts it back."""
+    node = context.node
+    command = scripts.set_aside(node.postgres.data_dir, rewind_dir(node), aside_prefix(node))
+    result = context.runner().run(command, timeout=FILE_SECONDS, check=False)
+    if result.status == 0:
+        return Changed(one_line(result.text))
+    if result.status == scripts.GONE:
+        return Unchanged("there is no data directory")
+    reasons = {
+        scripts.RUNS: "a server runs in it",
+        scripts.NOT_OURS: f"it is a symbolic link, or does not belong to {node.postgres.os_user}",
+    }
+    why = reasons.get(result.status) or one_line(result.error_text)
+    raise CommandFailedError(
+        f"{context.name}: {node.postgres.data_dir} cannot be moved aside: {why}",
+        hint=f"Mend that on {context.name}, and run the same command again.",
+        node=context.name,
+        status=result.status,
+        stderr=result.error_text,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    """What the marker beside a staging directory says, and which run wrote it; None when it is no marker of ours."""
+
+    text: str
+    run: str | None
+
+
+def _marker(context: Context) -> _Marker:
+    text = _text(context, staging_marker(context.node)).rstrip("\n")
     try:
         found = json.loads(text or "{}")
     except ValueError:
-        return {}
-    return cast("dict[str, object]", found) if isinstance(found, dict) else {}
+        return _Marker(text, None)
+    run = cast("dict[str, object]", found).get("run") if isinstance(found, dict) else None
+    return _Marker(text, run if isinstance(run, str) else None)
 
 
 def _text(context: Context, path: str) -> str:

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from replctl.execution.context import Context, Effect
-from replctl.execution.handlers import backup, files, publish, roles, server, slots, standby, switchover
+from replctl.execution.handlers import (
+    backup,
+    failover,
+    files,
+    publish,
+    rejoin,
+    roles,
+    server,
+    slots,
+    standby,
+    switchover,
+)
 from replctl.model import actions
 
 HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
@@ -15,6 +26,7 @@ HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
     actions.InstallStaging: files.install_staging,
     actions.RemoveStaging: files.remove_staging,
     actions.StartPostgres: server.start_postgres,
+    actions.StopPostgres: server.stop_postgres,
     actions.StopForSwitchover: server.stop_for_switchover,
     actions.ReviveOldPrimary: switchover.revive_old_primary,
     actions.ReloadConfig: server.reload_config,
@@ -36,6 +48,17 @@ HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
     actions.ProveCaughtUp: switchover.prove_caught_up,
     actions.Promote: switchover.promote,
     actions.ProbeWrite: switchover.probe_write,
+    actions.SetAside: files.set_aside,
+    actions.FencePrimary: failover.fence_primary,
+    actions.DetachStandby: failover.detach_standby,
+    actions.ProveFurthest: failover.prove_furthest,
+    actions.NoteFenceDebt: failover.note_fence_debt,
+    actions.SettleFenceDebt: failover.settle_fence_debt,
+    actions.RecoverAlone: rejoin.recover_alone,
+    actions.KeepDivergedWal: rejoin.keep_diverged_wal,
+    actions.CheckRewind: rejoin.check_rewind,
+    actions.Rewind: rejoin.rewind,
+    actions.InstallRewound: rejoin.install_rewound,
     actions.PublishEnv: publish.publish_env,
 }
 

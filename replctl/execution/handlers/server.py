@@ -11,12 +11,15 @@ from replctl.model.actions import (
     ReloadConfig,
     StartPostgres,
     StopForSwitchover,
+    StopPostgres,
 )
 from replctl.model.errors import CommandFailedError, ReplctlError, WaitTimeoutError
+from replctl.model.secret import Secret
 from replctl.model.values import NodeName
 from replctl.postgres import scripts
 from replctl.postgres.hostprobe import parse_control_data
 from replctl.postgres.settings import socket_dir
+from replctl.remote.sql import offline_verifier
 
 INITDB_SECONDS = 120.0
 CHECKPOINT_SECONDS = 600.0
@@ -25,11 +28,12 @@ ROUND_TRIP_SECONDS = 15.0
 
 
 def init_cluster(context: Context, action: InitCluster) -> Effect:
-    """initdb into staging; the admin's password goes by stdin."""
+    """initdb into staging. The password itself does not leave this machine: initdb takes a verifier just as well."""
     directory = begin_staging(context)
+    admin = context.inventory.admin.user
     context.runner().run(
-        scripts.initdb(context.node, context.major(), context.bin_dir(), directory, context.inventory.admin.user),
-        stdin=context.session.passwords.admin,
+        scripts.initdb(context.node, context.major(), context.bin_dir(), directory, admin),
+        stdin=Secret(offline_verifier(admin, context.session.passwords.admin)),
         timeout=INITDB_SECONDS,
     )
     return Changed()
@@ -80,6 +84,36 @@ def _start_failed(name: NodeName, status: int, log: str) -> ReplctlError:
 def _why(log: str) -> str | None:
     """The first line that says what was fatal."""
     return next((line.split(": ", 1)[-1].strip() for line in log.splitlines() if "FATAL:" in line), None)
+
+
+def stop_postgres(context: Context, action: StopPostgres) -> Effect:
+    """Sessions are ended, what they committed is on disk. The primary takes no write from here on."""
+    seconds = context.inventory.timeouts.stop
+    if context.facts.primary is not None and context.facts.primary.node == context.name:
+        context.stopwatch.stopped_at = context.session.clock.now()
+    result = context.runner().run(
+        scripts.stop(context.node.postgres.data_dir, seconds=seconds),
+        timeout=seconds + ROUND_TRIP_SECONDS,
+        check=False,
+    )
+    if result.status == 0:
+        return Changed()
+    if result.status == scripts.GONE:
+        return Unchanged("it does not run")
+    if result.status == scripts.TIMED_OUT:
+        raise WaitTimeoutError(
+            f"{context.name}: did not shut down within {seconds:g} s, and may still do so",
+            hint="Look for a standby that does not answer, or a failing archive_command; raise timeouts.stop, and run "
+            "the same command again.",
+            node=context.name,
+        )
+    raise CommandFailedError(
+        f"{context.name}: the server could not be told to stop (status {result.status})",
+        hint=f"See what its log says on {context.name}, and run the same command again.",
+        node=context.name,
+        status=result.status,
+        stderr=result.error_text,
+    )
 
 
 def stop_for_switchover(context: Context, action: StopForSwitchover) -> Effect:

@@ -1,0 +1,99 @@
+"""Fencing: a primary that another one went on without is stopped before anything else happens.
+
+It is done by changing commands alone, on what they observe now; notes only remind of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from replctl.model.actions import FencePrimary, SettleFenceDebt
+from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Stopped, Unreachable
+from replctl.model.plan import Plan, Refused, Stage, Step
+from replctl.model.values import NodeName
+from replctl.planning.ancestry import superseded
+from replctl.planning.situation import Situation, step
+
+SHUT_DOWN = "shut down"
+
+
+def after_fencing(facts: ClusterFacts) -> ClusterFacts:
+    """The facts as they will be once every superseded primary that SSH reaches has been fenced."""
+    fenced = {old.node: _fenced(old) for old in superseded(facts) if old.ssh is None and old.host is not None}
+    return replace(facts, nodes={**facts.nodes, **{name: seen for name, seen in fenced.items() if seen}})
+
+
+def _fenced(old: Primary) -> Stopped | None:
+    if old.host is None or old.host.control is None:
+        return None
+    control = replace(old.host.control, state=SHUT_DOWN, checkpoint=old.current, timeline=old.server.timeline)
+    host = replace(old.host, postmaster=None, standby_signal=True, control=control, port_in_use=False)
+    return Stopped(old.node, host, control)
+
+
+def plan_with_fencing(situation: Situation, planner: Callable[[Situation], Plan | Refused]) -> Plan | Refused:
+    """What the planner wants, with the fencing that today's facts demand as its first stage.
+
+    A refusal then becomes a plan that fences and ends refused.
+    """
+    facts = after_fencing(situation.facts)
+    fenced = [name for name, seen in facts.nodes.items() if seen is not situation.facts.nodes[name]]
+    planned = planner(replace(situation, facts=facts))
+    lanes = [_fence(situation, name) for name in fenced]
+    if isinstance(planned, Refused):
+        if not lanes:
+            return planned
+        plan = situation.plan(planned.command, [Stage(tuple(lanes))], notes=[_note(name) for name in fenced])
+        return replace(plan, refused=planned.refusals)
+    settled = _settled(situation, fenced)
+    if lanes:
+        notes = (*(_note(name) for name in fenced), *planned.notes)
+        planned = replace(planned, stages=(Stage(tuple(lanes)), *planned.stages), notes=notes)
+    if settled and any(planned.steps):
+        planned = replace(planned, stages=(*planned.stages, Stage((settled,))))
+    return planned
+
+
+def _fence(situation: Situation, name: NodeName) -> tuple[Step, ...]:
+    primary = next(p.node for p in situation.facts.primaries if p not in superseded(situation.facts))
+    return (step("fence", name, FencePrimary(), f"{primary} took over from {name}, which still accepts writes"),)
+
+
+def _note(name: NodeName) -> str:
+    return f"{name} is fenced first and stays stopped: what it wrote since the other node took over is kept there"
+
+
+def _settled(situation: Situation, fenced: list[NodeName]) -> tuple[Step, ...]:
+    """Debts of nodes that are seen to be harmless now, or are made so by this very plan."""
+    return tuple(
+        settle(debt.node)
+        for debt in situation.facts.debts
+        if debt.node in fenced or is_harmless(situation.facts, debt.node)
+    )
+
+
+def settle(name: NodeName) -> Step:
+    """The note of a node that is harmless, or given up, goes."""
+    return Step(f"settle:{name}", None, SettleFenceDebt(name), f"{name} needs no fencing any more")
+
+
+def is_harmless(facts: ClusterFacts, name: NodeName) -> bool:
+    """Whether a node was seen, and nothing but replctl would make it a second primary."""
+    match facts.nodes.get(name):
+        case None | NoInstance() | Replica():
+            return True
+        case Stopped(host=host):
+            return host.standby_signal
+        case Primary():
+            return facts.primary is not None and facts.primary.node == name
+        case _:
+            return False
+
+
+def owes(facts: ClusterFacts, name: NodeName) -> bool:
+    """Whether a note reminds of a node that could not be seen since, or that could come back as it was."""
+    found = facts.nodes.get(name)
+    return any(debt.node == name for debt in facts.debts) and (
+        isinstance(found, Unreachable) or not is_harmless(facts, name)
+    )

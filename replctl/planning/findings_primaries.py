@@ -1,0 +1,68 @@
+"""Findings about who leads: two primaries, and old ones that nobody has seen since they were replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from replctl.model.facts import ClusterFacts, FenceDebt, Primary, Unreachable
+from replctl.model.report import Finding, Severity
+from replctl.planning.amounts import human_bytes
+from replctl.planning.ancestry import fork_between, line_of, superseded
+from replctl.planning.fencing import owes
+from replctl.planning.hints import bring_back
+
+
+def multiple_primaries(facts: ClusterFacts) -> Finding:
+    """Both ways forward, with what each of them loses."""
+    primaries = sorted(facts.primaries, key=lambda primary: primary.server.timeline)
+    each = ", ".join(f"{p.node} (timeline {p.server.timeline}, at {p.current})" for p in primaries)
+    message = f"{len(primaries)} nodes run as primary: {each}; how far any replica is behind is unknown"
+    old = superseded(facts)
+    new = next((primary for primary in facts.primaries if primary not in old), None)
+    if len(old) == 1 and new is not None:
+        hint = _two_ways(new, old[0])
+    elif (first := primaries[0]).server.timeline < (last := primaries[-1]).server.timeline:
+        hint = (
+            f"{last.node} was promoted last, and {first.node} must stop at once: what is written there is not in "
+            f"{last.node}. Then {bring_back(first.node)}"
+        )
+    else:
+        hint = (
+            "Find out which one the application writes to, and stop the others at once. `replctl rejoin` then keeps "
+            "what they have and brings them back."
+        )
+    return Finding(Severity.CRITICAL, "multiple-primaries", None, message, hint)
+
+
+def _two_ways(new: Primary, old: Primary) -> str:
+    own, theirs = line_of(old), line_of(new)
+    fork = fork_between(own, theirs) if own and theirs else None
+    assert fork is not None
+    old_bytes, new_bytes = human_bytes(old.current - fork.at), human_bytes(new.current - fork.at)
+    return (
+        f"They parted at {fork.at}. Stay with {new.node}, which was promoted last: any changing command fences "
+        f"{old.node}, and `replctl rejoin {old.node} --discard-diverged` brings it back; this gives up at most "
+        f"{old_bytes} that {old.node} wrote since, and keeps them aside. Or go back to {old.node}: stop PostgreSQL on "
+        f"{new.node} by hand, then `replctl rejoin {new.node} --discard-diverged`; this gives up at most {new_bytes} "
+        f"that {new.node} wrote since."
+    )
+
+
+def fence_debts(facts: ClusterFacts) -> Iterator[Finding]:
+    """Old primaries that were out of sight when another node took over, and are not known to be harmless."""
+    for debt in facts.debts:
+        if owes(facts, debt.node):
+            yield _debt(facts, debt)
+
+
+def _debt(facts: ClusterFacts, debt: FenceDebt) -> Finding:
+    seen = "is still out of sight" if isinstance(facts.nodes.get(debt.node), Unreachable) else "answers now"
+    return Finding(
+        Severity.WARNING,
+        "fence-debt",
+        debt.node,
+        f"{debt.node} could not be reached when {debt.promoted} took over from it ({debt.since}), and {seen}: it may "
+        "accept writes that nobody else has",
+        f"Run `replctl rejoin {debt.node}` once it can be reached: that fences it first. If it never comes back, "
+        f"`replctl remove-replica {debt.node}` forgets it.",
+    )
