@@ -25,7 +25,7 @@ from replctl.model.outcome import OutcomeKind, StepOutcome
 from replctl.model.plan import OnFailure, Plan, Step
 from replctl.model.plan import Stage as PlanStage
 from replctl.model.secret import Secret
-from replctl.model.values import NodeName
+from replctl.model.values import Lsn, NodeName, Timeline, WalRange
 from tests.unit.runs import Stage
 
 HINT = "Mend it."
@@ -381,7 +381,7 @@ KINDS = get_args(Action)
 def test_every_action_has_a_handler_and_every_handler_an_action() -> None:
     assert set(HANDLERS) == set(KINDS)
     dataclasses = {kind for kind in vars(actions).values() if isinstance(kind, type) and is_dataclass(kind)}
-    assert dataclasses - {actions.ConfigFile} == set(KINDS)
+    assert dataclasses - {actions.ConfigFile, WalRange} == set(KINDS)
 
 
 def an_example(kind: type) -> object:
@@ -392,6 +392,7 @@ def an_example(kind: type) -> object:
         "tuple[ConfigFile, ...]": (actions.ConfigFile("pg_hba.conf", "text"),),
         "tuple[NodeName, ...]": ("db1", "db2"),
         "tuple[int, ...]": (1, 2),
+        "tuple[WalRange, ...]": (WalRange(Timeline(1), Lsn(96)),),
         "NodeName": "db1",
         "str": "text",
         "str | None": None,
