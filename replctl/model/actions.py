@@ -20,6 +20,13 @@ class Place(StrEnum):
     LIVE = "live"
 
 
+class Promise(StrEnum):
+    """What the operator was told of diverged WAL: that it holds no commit, or what it holds and agreed to give up."""
+
+    NO_COMMIT = "no-commit"
+    GIVEN_UP = "given-up"
+
+
 class RoleKind(StrEnum):
     """The roles that replctl makes beside the admin role, which initdb makes."""
 
@@ -245,6 +252,7 @@ class KeepDivergedWal:
     """Copy the WAL that no other node has to a directory beside the data directory, before it is rewound."""
 
     ranges: tuple[WalRange, ...]
+    promise: Promise
 
 
 @dataclass(frozen=True, slots=True)

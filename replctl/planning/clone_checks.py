@@ -19,7 +19,7 @@ from replctl.model.facts import (
 from replctl.model.plan import Refusal
 from replctl.model.values import NodeName
 from replctl.planning.ancestry import has_diverged
-from replctl.planning.clone_target import check_replacement, check_target
+from replctl.planning.clone_target import check_replacement, check_start, check_target
 from replctl.planning.situation import HBA, Situation, needs_host, refuse_silent, refuse_unreachable, timeline_on_disk
 from replctl.planning.topology import slot_on, streams_from_primary
 from replctl.postgres.scripts import clone_name
@@ -86,7 +86,7 @@ def _check_node(situation: Situation, primary: Primary, name: NodeName) -> list[
             return [*needs_host(facts), *_check_same_line(situation, primary, name, facts.server.timeline)]
         case Stopped():
             return [
-                *_check_stopped(name, facts),
+                *_check_stopped(situation, facts),
                 *_check_same_line(situation, primary, name, timeline_on_disk(facts.host)),
             ]
         case NoInstance():
@@ -109,9 +109,10 @@ def _check_same_line(situation: Situation, primary: Primary, name: NodeName, tim
     return []
 
 
-def _check_stopped(name: NodeName, facts: Stopped) -> list[Refusal]:
+def _check_stopped(situation: Situation, facts: Stopped) -> list[Refusal]:
+    name = facts.node
     if facts.host.standby_signal:
-        return []
+        return check_start(situation.node(name), facts.host)
     return [
         _refusal(
             "was-primary",

@@ -46,7 +46,8 @@ def plan_with_fencing(situation: Situation, planner: Callable[[Situation], Plan 
             return planned
         plan = situation.plan(planned.command, [Stage(tuple(lanes))], notes=[_note(name) for name in fenced])
         return replace(plan, refused=planned.refusals)
-    settled = _settled(situation, fenced)
+    seen = {one.action for one in planned.steps}
+    settled = tuple(one for one in _settled(situation, fenced) if one.action not in seen)
     if lanes:
         notes = (*(_note(name) for name in fenced), *planned.notes)
         planned = replace(planned, stages=(Stage(tuple(lanes)), *planned.stages), notes=notes)

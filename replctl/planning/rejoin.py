@@ -16,6 +16,7 @@ from replctl.model.actions import (
     InstallRewound,
     KeepDivergedWal,
     Place,
+    Promise,
     RecoverAlone,
     Rewind,
     SetAside,
@@ -31,6 +32,7 @@ from replctl.planning.clone_checks import check_new_clone, check_nodes
 from replctl.planning.clone_target import check_replacement
 from replctl.planning.consent import Consent
 from replctl.planning.divergence import describe_tail
+from replctl.planning.fencing import settle
 from replctl.planning.role_change import if_needed
 from replctl.planning.situation import (
     Situation,
@@ -132,7 +134,9 @@ def _bring_back(
         return _as_it_is(situation, primary, facts)
     if refusals := _check_rewind(situation, primary, facts):
         return situation.refuse(COMMAND, refusals)
-    return _plan(situation, primary, name, _rewind(situation, primary, facts, fork), [_kept(situation, name, fork)])
+    promise = Promise.GIVEN_UP if Consent.DISCARD in consents else Promise.NO_COMMIT
+    lane = _rewind(situation, primary, facts, fork, promise)
+    return _plan(situation, primary, name, lane, [_kept(situation, name, fork)])
 
 
 def _as_it_is(situation: Situation, primary: Primary, facts: Stopped | Replica) -> Plan | Refused:
@@ -209,7 +213,9 @@ def _check_rewind(situation: Situation, primary: Primary, facts: Stopped | Repli
     ]
 
 
-def _rewind(situation: Situation, primary: Primary, facts: Stopped | Replica, fork: Fork) -> tuple[Step, ...]:
+def _rewind(
+    situation: Situation, primary: Primary, facts: Stopped | Replica, fork: Fork, promise: Promise
+) -> tuple[Step, ...]:
     name, slot, source = facts.node, situation.node(facts.node).slot, primary.node
     goes_back = f"{name} goes back to {fork.at}, and on to what {source} has since"
     return (
@@ -220,7 +226,9 @@ def _rewind(situation: Situation, primary: Primary, facts: Stopped | Replica, fo
         step(
             "recover", name, RecoverAlone(), f"pg_rewind needs a clean stop: {name} replays what it has, as a standby"
         ),
-        step("keep", name, KeepDivergedWal(fork.own), "what no other node has is kept before it is overwritten"),
+        step(
+            "keep", name, KeepDivergedWal(fork.own, promise), "what no other node has is kept before it is overwritten"
+        ),
         step("check-rewind", name, CheckRewind(source), "pg_rewind itself says whether it can, before it writes"),
         forward_only(step("rewind", name, Rewind(source, fork.own), goes_back)),
         *_install(name, source, slot),
@@ -257,9 +265,10 @@ def _plan(
     situation: Situation, primary: Primary, name: NodeName, lane: tuple[Step, ...], notes: Sequence[str] = ()
 ) -> Plan:
     listed = {*proven_replicas(situation.inventory, situation.facts), name}
+    settled = (settle(debt.node) for debt in situation.facts.debts if debt.node == name)
     stages = [
         sequence(*refresh_hba(situation, primary.node)),
         sequence(*lane),
-        sequence(publish(situation, primary.node, listed)),
+        sequence(publish(situation, primary.node, listed), *settled),
     ]
     return situation.plan(COMMAND, stages, notes=[*notes, *unreachable_notes(situation, [name, primary.node])])

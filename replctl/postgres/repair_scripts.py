@@ -10,7 +10,7 @@ from replctl.model.inventory import Inventory, Node
 from replctl.model.values import WalRange
 from replctl.postgres.conninfo import primary_conninfo
 from replctl.postgres.paths import aside_prefix, rewind_dir, rewind_marker
-from replctl.postgres.scripts import ALIVE_FUNCTIONS, script
+from replctl.postgres.scripts import ALIVE_FUNCTIONS, OWN_FUNCTIONS, script
 
 MISSING = 6
 """Exit status: there is no directory to work on."""
@@ -84,11 +84,12 @@ def keep_wal(node: Node, bin_dir: str, ranges: Sequence[WalRange], segment_bytes
     A copy that an earlier run finished for the same positions is as good. The file ``positions`` comes last.
     """
     return script(
-        r"""
+        OWN_FUNCTIONS
+        + r"""
         set -e; umask 077
         data=$1 prefix=$2 bin=$3; shift 3
         for dir in "$prefix"*; do
-            [ "$(cat "$dir/positions" 2>/dev/null)" = "$*" ] && { echo "$dir"; exit 0; }
+            own_folder "$dir" && [ "$(cat "$dir/positions" 2>/dev/null)" = "$*" ] && { echo "$dir"; exit 0; }
         done
         dir=$prefix$(date -u +%Y%m%dT%H%M%SZ)
         while ! mkdir -- "$dir" 2>/dev/null; do
@@ -133,9 +134,13 @@ def start_alone(data_dir: str, bin_dir: str, socket_dir: str, *, seconds: float)
     return script(
         "data=$1 bin=$2 sockets=$3"
         + ALIVE_FUNCTIONS
+        + OWN_FUNCTIONS
         + r"""
         [ -e "$data/standby.signal" ] || { : >"$data/standby.signal" && sync -- "$data"; } || exit 1
-        [ -d "$sockets" ] || mkdir -m 700 -- "$sockets"
+        [ "$sockets" = /run/postgresql ] || make_private "$sockets" || {
+            echo "FATAL: $sockets is not a directory of $(id -un)"
+            exit 4
+        }
         log=$data/log/start.log; mkdir -p -- "$data/log"
         "$bin/pg_ctl" start -D "$data" -l "$log" -s -w -t "$4" -o "-c listen_addresses=127.0.0.1 \
             -c primary_conninfo= -c primary_slot_name= -c restore_command= -c recovery_target_timeline=current \
@@ -173,6 +178,10 @@ def rewind(inventory: Inventory, node: Node, source: Node, bin_dir: str, *, own:
         + ALIVE_FUNCTIONS
         + r"""
         set -e; umask 077
+        # Other users may make files beside a data directory: none of them is opened.
+        mark() {
+            new=$(mktemp -- "$marker.XXXXXXXX"); echo "$1" >"$new"; sync -- "$new"; mv -fT -- "$new" "$marker"
+        }
         [ -d "$data" ] && [ ! -e "$rewind" ] || exit 6
         alive && exit 3
         mkdir -p -- "$own"
@@ -184,14 +193,14 @@ def rewind(inventory: Inventory, node: Node, source: Node, bin_dir: str, *, own:
                 *) cp -a -- "$file" "$own/" ;;
             esac
         done
-        echo begun >"$marker"; sync -- "$marker"
+        mark begun
         mv -T -- "$data" "$rewind"; sync -- "$(dirname -- "$data")"
         "$@"
         [ ! -d "$rewind/log" ] || find "$rewind/log" -mindepth 1 -delete
         cp -a -- "$own/." "$rewind/"
         : >"$rewind/standby.signal"
         sync -- "$rewind"/*.conf "$rewind/standby.signal" "$rewind"
-        echo done >"$marker"; sync -- "$marker"
+        mark done
         """,
         node.postgres.data_dir,
         rewind_dir(node),
@@ -204,10 +213,11 @@ def rewind(inventory: Inventory, node: Node, source: Node, bin_dir: str, *, own:
 def install_rewound(node: Node) -> tuple[str, ...]:
     """Rename a finished rewind back to its place, durably. Prints ``there`` when that was done before."""
     return script(
-        r"""
+        OWN_FUNCTIONS
+        + r"""
         set -e
         [ -e "$2" ] || { [ -d "$1" ] && { rm -f -- "$3"; echo there; exit 0; }; exit 6; }
-        [ "$(cat "$3")" = done ] && [ ! -e "$1" ] || exit 6
+        own_folder "$2" && own "$3" && [ "$(cat "$3")" = done ] && [ ! -e "$1" ] || exit 6
         mv -T -- "$2" "$1"; sync -- "$(dirname -- "$1")"; rm -f -- "$3"
         """,
         node.postgres.data_dir,

@@ -153,9 +153,11 @@ def clear_logs(directory: str) -> tuple[str, ...]:
 
 
 # A symlink, or what belongs to another user, is none of ours, whatever it is called.
-_OWN = r"""
+OWN_FUNCTIONS = r"""
 absent() { [ ! -e "$1" ] && [ ! -L "$1" ]; }
 own() { [ ! -L "$1" ] && [ -O "$1" ]; }
+own_folder() { own "$1" && [ -d "$1" ]; }
+make_private() { mkdir -m 700 -- "$1" 2>/dev/null || own_folder "$1"; }
 """
 
 
@@ -165,7 +167,7 @@ def make_staging(staging: str, marker: str) -> tuple[str, ...]:
     Status 3: something stands there that no marker of ours vouches for; it stays as it is, without a marker.
     """
     return script(
-        _OWN
+        OWN_FUNCTIONS
         + _REPLACE
         + r"""
         absent "$1" || exit 3
@@ -187,12 +189,12 @@ def clear_staging(marker: str, text: str) -> tuple[str, ...]:
     hold ``text``, or is not ours, or the directory is not, or it was started once: it is not ours to delete.
     """
     return script(
-        _OWN
+        OWN_FUNCTIONS
         + r"""
         IFS= read -r staging
         marker=$1
         own "$marker" && [ -f "$marker" ] && [ "$(cat -- "$marker")" = "$2" ] || exit 3
-        absent "$staging" || { own "$staging" && [ -d "$staging" ]; } || exit 3
+        absent "$staging" || own_folder "$staging" || exit 3
         holders() {
             for proc in /proc/[0-9]*; do
                 tr '\0' '\n' 2>/dev/null <"$proc/cmdline" | grep -qxF -e "--pgdata=$staging" -e "$staging" &&
@@ -216,7 +218,7 @@ def clear_staging(marker: str, text: str) -> tuple[str, ...]:
 def install_staging(staging: str, marker: str, data_dir: str) -> tuple[str, ...]:
     """Rename a finished staging directory into place, durably."""
     return script(
-        _OWN + 'set -e; own "$1"; [ ! -d "$3" ] || rmdir -- "$3"; mv -T -- "$1" "$3"; rm -f -- "$2"; '
+        OWN_FUNCTIONS + 'set -e; own_folder "$1"; [ ! -d "$3" ] || rmdir -- "$3"; mv -T -- "$1" "$3"; rm -f -- "$2"; '
         'sync -- "$(dirname -- "$3")"',
         staging,
         marker,
@@ -236,6 +238,7 @@ def start(
     return script(
         "data=$1 bin=$2 sockets=$3 log=$6"
         + ALIVE_FUNCTIONS
+        + OWN_FUNCTIONS
         + r"""
         ready() { case $(status) in ready|standby) alive;; *) false;; esac; }
         give_up() {
@@ -245,7 +248,6 @@ def start(
             done
             exit "$1"
         }
-        make_private() { mkdir -m 700 -- "$1" 2>/dev/null || { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }; }
         ready && { echo alive; exit 0; }
         deadline=$(($(date +%s) + $4))
         while alive && [ "$(status)" = stopping ]; do
@@ -339,11 +341,11 @@ def set_aside(data_dir: str, rewind_dir: str, prefix: str) -> tuple[str, ...]:
     return script(
         "data=$1 prefix=$3"
         + ALIVE_FUNCTIONS
-        + _OWN
+        + OWN_FUNCTIONS
         + r"""
         from=$data; ! absent "$data" || from=$2
         absent "$from" && exit 4
-        own "$from" && [ -d "$from" ] || exit 3
+        own_folder "$from" || exit 3
         alive && exit 6
         aside=$prefix$(date -u +%Y%m%dT%H%M%SZ) number=1
         to=$aside

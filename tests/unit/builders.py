@@ -17,6 +17,7 @@ from replctl.model.facts import (
     DataDirectory,
     DirectoryState,
     EnvListing,
+    FenceDebt,
     Foreign,
     HostFacts,
     NodeFacts,
@@ -154,6 +155,7 @@ class ClusterBuilder:
     links: dict[NodeName, Link] = field(default_factory=dict)
     listing: EnvListing | None = None
     identifier: SystemIdentifier | None = IDENTITY
+    debts: tuple[FenceDebt, ...] = ()
     first_primary: str | None = None
     rendered: tuple[NodeName, ...] = ()
     inventory: Mapping[str, Any] = field(default_factory=dict)
@@ -256,6 +258,11 @@ class ClusterBuilder:
         self.listing = EnvListing(NodeName(primary) if primary else None, names, current)
         return self
 
+    def owing(self, node: str, promoted: str) -> ClusterBuilder:
+        """A note says that this node was out of sight when the other took over."""
+        self.debts = (*self.debts, FenceDebt(NodeName(node), NodeName(promoted), "2026-11-22T03:00:00+00:00"))
+        return self
+
     def without_ssh(self, name: str) -> ClusterBuilder:
         return self.change(name, host=None, ssh=a_problem())
 
@@ -294,7 +301,9 @@ class ClusterBuilder:
         for name, link in self.links.items():
             if link.upstream in self.facts:
                 self._connect(name, link)
-        return inventory, ClusterFacts(self.facts, self.identifier, env=self.listing or self._right_listing())
+        return inventory, ClusterFacts(
+            self.facts, self.identifier, env=self.listing or self._right_listing(), debts=self.debts
+        )
 
     def _render(self, inventory: Inventory, name: NodeName) -> None:
         facts = self.facts[name]

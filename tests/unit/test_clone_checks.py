@@ -67,6 +67,13 @@ def test_a_slot_that_another_standby_holds(listed: bool) -> None:
     assert ("stranger at 10.9.9.9" if listed else "pid 77") in refused.refusals[0].message
 
 
+def test_a_stranger_of_the_nodes_name() -> None:
+    built = cluster().walsenders("db1", a_walsender("db2", slot=None, client_addr="10.9.9.9"))
+    refused = plan(built)
+    assert codes(refused) == [("name-in-use", "db2")]
+    assert "10.9.9.9" in refused.refusals[0].message
+
+
 def test_room_on_the_disk() -> None:
     built = cluster()
     built.host("db2", directory=replace(built.facts[DB2].host.directory, free_bytes=100 * 2**20))

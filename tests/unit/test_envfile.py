@@ -78,6 +78,7 @@ def test_values_of_a_cluster() -> None:
     ]
 
 
+@pytest.mark.fault("84i")
 def test_without_replicas_the_line_stays_empty() -> None:
     text = merged(None, values(replicas=()))
     assert text.startswith("DB_READ_REPLICAS_ENABLED=false\n")
@@ -92,6 +93,7 @@ def test_every_byte_but_the_unreserved_ones_is_percent_encoded() -> None:
     )
 
 
+@pytest.mark.fault("84f")
 @given(texts, texts, texts)
 def test_urls_are_read_back_by_libpq_and_urllib(user: str, password: str, database: str) -> None:
     managed = plain(managed_values(cluster(user=user, database=database), passwords(password), DB1, (DB2,)))
@@ -106,6 +108,7 @@ def test_urls_are_read_back_by_libpq_and_urllib(user: str, password: str, databa
         assert re.fullmatch(r"[A-Za-z0-9._~:/@%\[\]-]+", url)
 
 
+@pytest.mark.fault("84e")
 @pytest.mark.parametrize(
     ("existing", "expected"),
     [
@@ -178,6 +181,7 @@ def test_merging_twice_is_merging_once(existing: str) -> None:
     assert bool(differences(existing, values())) == (text != existing)
 
 
+@pytest.mark.fault("84f")
 @given(pieces, texts)
 def test_python_dotenv_reads_what_was_merged(existing: str, password: str) -> None:
     managed = values(password)
@@ -197,6 +201,7 @@ def shell_reads(shell: str, files: Iterable[str]) -> list[dict[str, str]]:
     return [dict(zip(KEYS, fields[at : at + 3], strict=True)) for at in range(0, len(fields), 3)]
 
 
+@pytest.mark.fault("84f")
 @settings(max_examples=4, deadline=None)
 @given(st.lists(texts, min_size=1, max_size=40))
 def test_shells_read_what_was_merged(some: list[str]) -> None:

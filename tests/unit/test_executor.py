@@ -388,6 +388,7 @@ def an_example(kind: type) -> object:
     """A value of each field's type."""
     values = {
         "Place": actions.Place.LIVE,
+        "Promise": actions.Promise.NO_COMMIT,
         "RoleKind": actions.RoleKind.APP,
         "tuple[ConfigFile, ...]": (actions.ConfigFile("pg_hba.conf", "text"),),
         "tuple[NodeName, ...]": ("db1", "db2"),

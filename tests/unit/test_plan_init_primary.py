@@ -90,6 +90,14 @@ def test_only_what_differs_is_changed(fields, expected) -> None:
     assert steps(plan(changed_server(**fields))) == expected
 
 
+def test_what_alter_system_overrides_is_told() -> None:
+    cluster = made()
+    by_hand = "port = '6000'\nwork_mem = '5MB'\n"
+    files = {**cluster.facts[DB1].host.files, "postgresql.auto.conf": by_hand}
+    (note,) = notes_of(plan(cluster.host("db1", files=files)))
+    assert note.startswith("ALTER SYSTEM on db1 overrides the inventory: port;")
+
+
 def test_a_missing_passfile_and_a_stale_env_file() -> None:
     cluster = made().env("db1")
     assert steps(plan(cluster)) == ["env"]
@@ -273,3 +281,11 @@ def test_the_other_node_is_told_what_it_could_do() -> None:
     refused = plan_init_primary(a_cluster().primary("db1").replica("db2").situation(), DB2)
     assert codes(refused) == [("other-primary", "db1")]
     assert "`replctl promote db2`" in refused.refusals[0].hint
+
+
+def test_a_socket_folder_that_is_missing() -> None:
+    stopped = a_cluster().stopped("db1").replica("db2", of="10.0.0.1:5432", receiver=None).as_made_by_us()
+    files = stopped.facts[DB1].host.files | {"postgresql.auto.conf": "unix_socket_directories = '/run/postgresql'\n"}
+    stopped.host("db1", files=files, can_link_socket_dir=False)
+    assert codes(plan(stopped)) == [("socket-directory", "db1")]
+    assert steps(plan(stopped.host("db1", can_link_socket_dir=True)))[0] == "start:db1"

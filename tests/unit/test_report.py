@@ -161,6 +161,7 @@ def test_bytes_come_from_the_primarys_snapshot() -> None:
     assert row_of(cluster).unreceived_bytes == mib(2)
 
 
+@pytest.mark.fault("83b")
 def test_a_dead_receiver_counts_its_own_positions() -> None:
     """A walsender outlasts a pulled cable: what it says is no longer of this replica."""
     cluster = a_cluster().primary("a").replica("b", lag=mib(5), receiver=None).walsenders("a", a_walsender("b"))
@@ -168,6 +169,7 @@ def test_a_dead_receiver_counts_its_own_positions() -> None:
     assert (row.unreceived_bytes, row.unreplayed_bytes, row.sync_state) == (mib(5), mib(5), None)
 
 
+@pytest.mark.fault("83d")
 def test_a_cascading_replica_is_measured_against_the_primary() -> None:
     row = row_of(a_cluster().primary("a").replica("c").replica("b", of="c", lag=mib(4)))
     assert (row.unreceived_bytes, row.upstream, row.sync_state) == (mib(4), "c", "async")
@@ -175,6 +177,7 @@ def test_a_cascading_replica_is_measured_against_the_primary() -> None:
     assert row.slot.active
 
 
+@pytest.mark.fault("83a")
 @pytest.mark.parametrize(
     ("replica", "expected"),
     [
@@ -200,6 +203,7 @@ def test_no_figures_without_one_primary() -> None:
         assert (report.primary, report.timeline, report.health) == (None, None, Health.CRITICAL)
 
 
+@pytest.mark.fault("83i")
 def test_an_unreachable_node_has_no_figures_whatever_the_primary_lists() -> None:
     cluster = a_cluster().primary("a").unreachable("b").walsenders("a", a_walsender("b")).idle_slot("b", "a")
     row = row_of(cluster)

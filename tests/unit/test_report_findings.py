@@ -27,7 +27,8 @@ def pair(**replica: object) -> ClusterBuilder:
 
 CASES: dict[str, tuple[Severity, str | None, str, ClusterBuilder]] = {
     "no-primary": (CRITICAL, None, "replctl init-primary a", a_cluster().absent("a").absent("b")),
-    "multiple-primaries": (CRITICAL, None, "replctl add-replica a", a_cluster().primary("a").primary("b", timeline=9)),
+    "fence-debt": (WARNING, "a", "replctl rejoin a", a_cluster().unreachable("a").primary("b").owing("a", "b")),
+    "multiple-primaries": (CRITICAL, None, "replctl rejoin a", a_cluster().primary("a").primary("b", timeline=9)),
     "identity-unknown": (WARNING, None, "system_identifier", a_cluster(identifier=None).primary("a").primary("b")),
     "unreachable": (WARNING, "b", "host is up", a_cluster().primary("a").unreachable("b")),
     "sql-only": (WARNING, "b", "host is up", pair().without_ssh("b")),
@@ -45,7 +46,7 @@ CASES: dict[str, tuple[Severity, str | None, str, ClusterBuilder]] = {
     "stopped": (WARNING, "b", "replctl promote a", a_cluster().primary("a").stopped("b")),
     "later-timeline": (CRITICAL, "b", "promoted last", a_cluster().primary("a").stopped("b", timeline=9)),
     "starting": (WARNING, "b", "Wait", a_cluster().primary("a").silent("b", ProblemKind.SQL_STARTING)),
-    "diverged": (CRITICAL, "b", "replctl add-replica b", pair(timeline=9, receiver=None)),
+    "diverged": (CRITICAL, "b", "replctl rejoin b", pair(timeline=9, receiver=None)),
     "wrong-upstream": (
         WARNING,
         "b",
@@ -57,7 +58,7 @@ CASES: dict[str, tuple[Severity, str | None, str, ClusterBuilder]] = {
     "parameter-paused": (
         WARNING,
         "b",
-        "at least the primary's values",
+        "Give b at least the primary's values",
         pair(paused="paused", setting={"max_wal_senders": "5"}),
     ),
     "paused": (WARNING, "b", "pg_wal_replay_resume", pair(paused="paused")),
@@ -66,12 +67,12 @@ CASES: dict[str, tuple[Severity, str | None, str, ClusterBuilder]] = {
     "walsender-missing": (WARNING, "b", "replctl add-replica b", pair(walsender=None)),
     "lag-unknown": (INFO, "b", "Look again", pair(unreplayed=100, last_replay_age_ms=None)),
     "slot-missing": (WARNING, "b", "replctl_b", pair(slot=None, walsender={"slot": None})),
-    "slot-inactive": (WARNING, "b", "pg_drop_replication_slot('replctl_b')", pair(receiver=None)),
+    "slot-inactive": (WARNING, "b", "replctl remove-replica b", pair(receiver=None)),
     "slot-filling": (WARNING, "b", "soon", pair(slot={"retained_bytes": gib(9), "safe_wal_bytes": gib(1)})),
     "slot-lost": (
         WARNING,
         "b",
-        "Stop b, move its data directory aside",
+        "Run `replctl rejoin b --reclone`",
         pair(receiver=None, slot={"wal_status": "lost"}),
     ),
     "slot-stale": (WARNING, "a", "pg_drop_replication_slot('replctl_a')", pair().idle_slot("a", "a")),
@@ -80,7 +81,7 @@ CASES: dict[str, tuple[Severity, str | None, str, ClusterBuilder]] = {
     "walsender-duplicate": (WARNING, "b", "name of its own", pair().walsenders("a", a_walsender("b"))),
     "env-drift": (WARNING, "b", "replctl env --write", pair().env("a")),
     "env-unreadable": (WARNING, None, "readable", pair()),
-    "pending-restart": (INFO, "a", "Restart the server of a", a_cluster().primary("a", settings=settings() | PENDING)),
+    "pending-restart": (INFO, "a", "Run `replctl restart a`", a_cluster().primary("a", settings=settings() | PENDING)),
     "hba-error": (
         WARNING,
         "a",
@@ -181,7 +182,7 @@ def test_an_active_slot_of_a_stranger_is_no_trouble() -> None:
 
 def test_a_lost_slot_of_a_node_that_is_away() -> None:
     for cluster, hint in (
-        (a_cluster().primary("a").unreachable("b"), "Stop b, move its data directory aside"),
+        (a_cluster().primary("a").unreachable("b"), "Run `replctl rejoin b --reclone`"),
         (a_cluster().primary("a").absent("b"), "add-replica b"),
     ):
         [finding] = findings(cluster.idle_slot("b", "a", wal_status="lost"), "slot-lost")

@@ -11,11 +11,12 @@ from replctl.model.actions import (
     CheckRewind,
     InstallRewound,
     KeepDivergedWal,
+    Promise,
     RecoverAlone,
     Rewind,
     StopPostgres,
 )
-from replctl.model.errors import CommandFailedError, ReplctlError
+from replctl.model.errors import CommandFailedError, RefusedError, ReplctlError
 from replctl.model.facts import ControlData
 from replctl.model.values import Lsn, WalRange
 from replctl.postgres import repair_scripts, scripts
@@ -100,9 +101,27 @@ def _await_replayed(context: Context, end: Lsn) -> None:
 
 def keep_diverged_wal(context: Context, action: KeepDivergedWal) -> Effect:
     """Beside the data directory, named like everything that is moved aside, so that status lists it."""
+    if action.promise is Promise.NO_COMMIT:
+        _check_promise(context, action)
     known = {aside.path for aside in context.host().asides}
     path = _keep(context, action.ranges)
     return Unchanged(f"kept in {path}") if path in known else Changed(f"kept in {path}")
+
+
+def _check_promise(context: Context, action: KeepDivergedWal) -> None:
+    """A server that still ran when the plan was made may have taken a commit since."""
+    command = repair_scripts.wal_tail(
+        context.node.postgres.data_dir, context.bin_dir(), action.ranges, context.facts.wal_segment_bytes
+    )
+    text = context.runner().run(command, timeout=KEEP_SECONDS).text
+    tail = parse_wal_tail(text, context.name, action.ranges[0].start).tail
+    if tail.commits or tail.problem is not None:
+        raise RefusedError(
+            f"{context.name} has taken {tail.commits} commits of its own meanwhile, from {tail.start} to {tail.end}",
+            code="diverged",
+            hint=f"`replctl rejoin {context.name} --discard-diverged` gives them up, and keeps their WAL.",
+            node=context.name,
+        )
 
 
 def _keep(context: Context, ranges: tuple[WalRange, ...]) -> str:
