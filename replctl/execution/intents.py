@@ -49,7 +49,14 @@ def _all_but_primary(facts: ClusterFacts) -> list[NodeName]:
 def _about_clones(facts: ClusterFacts, names: Sequence[NodeName]) -> Inquiry:
     clones = tuple(name for name in names if isinstance(facts.nodes[name], NoInstance))
     primary = facts.primary.node if facts.primary else None
-    return Inquiry(login_at=primary if clones else None, login_from=clones, size=bool(clones))
+    # pg_control does not tell of a crashed server how far it had written.
+    forks = [(name, fork_from_primary(facts, seen)) for name in names if isinstance(seen := facts.nodes[name], Stopped)]
+    return Inquiry(
+        login_at=primary if clones else None,
+        login_from=clones,
+        size=bool(clones),
+        wal=tuple((name, fork.own) for name, fork in forks if fork is not None),
+    )
 
 
 def promote(name: NodeName) -> Intent:

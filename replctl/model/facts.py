@@ -160,6 +160,8 @@ class HostFacts:
     """The history files in pg_wal: of timelines that the node followed or was told of."""
     wal_timeline: Timeline | None = None
     """The latest timeline that has a segment in pg_wal: what the node really went through."""
+    slot_names: tuple[str, ...] = ()
+    """The replication slots in the data directory, running or not."""
     broken_rewind: bool = False
     """A directory that pg_rewind began to change stands beside an empty place: nothing may start it."""
     finished_rewind: bool = False

@@ -20,11 +20,12 @@ from replctl.model.actions import (
     WriteConfig,
     WritePassfile,
 )
-from replctl.model.facts import Primary, ProblemKind, Replica
+from replctl.model.facts import Primary, ProblemKind, Replica, Stopped
 from replctl.model.plan import Plan, Refused, Stage, Step
 from replctl.model.values import NodeName
 from replctl.planning.amounts import human_bytes
 from replctl.planning.clone_checks import WALSENDERS_PER_CLONE, check_nodes, clones_among, free_walsenders
+from replctl.planning.role_change import sweep_stopped
 from replctl.planning.situation import (
     Situation,
     forward_only,
@@ -179,6 +180,7 @@ def follow_primary(situation: Situation, primary: Primary, name: NodeName) -> tu
         ),
         forward_only(step("start", name, StartPostgres(), f"{name} is a stopped replica of this cluster")),
         step("streaming", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
+        *(sweep_stopped(facts) if isinstance(facts, Stopped) else ()),
     )
 
 

@@ -14,6 +14,7 @@ from replctl.planning.consent import Consent
 from replctl.planning.situation import (
     IN_PRODUCTION,
     Situation,
+    cleanly_stopped_primary,
     needs_host,
     refuse_silent,
     refuse_unreachable,
@@ -62,14 +63,9 @@ def _may_be_primary(silent: Silent) -> bool:
 
 def nothing_is_lost(situation: Situation, name: NodeName) -> bool:
     """The old primary was stopped cleanly and NODE has its last record: that is a switchover's second half."""
-    stopped = [
-        seen
-        for seen in situation.facts.nodes.values()
-        if isinstance(seen, Stopped) and seen.control.cleanly_shut_down_primary
-    ]
-    if len(stopped) != 1:
+    old = cleanly_stopped_primary(situation)
+    if old is None:
         return False
-    old = stopped[0]
     return old.node == name or not check_continuation(situation, old, situation.facts.nodes[name])
 
 

@@ -34,6 +34,7 @@ from replctl.planning.role_change import (
 )
 from replctl.planning.situation import (
     Situation,
+    cleanly_stopped_primary,
     forward_only,
     needs_host,
     needs_primary,
@@ -68,7 +69,7 @@ def plan_promote(situation: Situation, name: NodeName) -> Plan | Refused:
         return _finish(situation, facts.primary)
     if facts.primary is not None:
         return _switchover(situation, facts.primary, name)
-    old = _cleanly_stopped_primary(situation)
+    old = cleanly_stopped_primary(situation)
     if old is not None and not facts.primaries:
         return _revive(situation, old) if old.node == name else _continue(situation, old, name)
     started = _started_old_primary(situation, name)
@@ -263,15 +264,6 @@ def _drop_stuck(old: Primary) -> Step | None:
     return step(
         "walsenders", old.node, DropStuckWalsenders(pids), "the stop would wait for a standby that does not answer"
     )
-
-
-def _cleanly_stopped_primary(situation: Situation) -> Stopped | None:
-    found = [
-        facts
-        for facts in situation.facts.nodes.values()
-        if isinstance(facts, Stopped) and facts.control.cleanly_shut_down_primary
-    ]
-    return found[0] if len(found) == 1 else None
 
 
 def _with_way_out(situation: Situation, name: NodeName, refusals: list[Refusal]) -> list[Refusal]:

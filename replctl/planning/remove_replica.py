@@ -84,7 +84,7 @@ def _plan(situation: Situation, primary: Primary, facts: NodeFacts, directory: D
         *_what_stays(situation, facts, directory),
         f"take {name} out of the inventory: `replctl add-replica {name}` brings back a node that is listed there",
     ]
-    plan = situation.plan(COMMAND, [sequence(*steps)], notes=notes, unfinished=_left_to_do(facts))
+    plan = situation.plan(COMMAND, [sequence(*steps)], notes=notes, unfinished=_left_to_do(facts, directory))
     return plan if any(plan.steps) else replace(plan, notes=(*plan.notes, *plan.unfinished))
 
 
@@ -143,13 +143,14 @@ def _what_stays(situation: Situation, facts: NodeFacts, directory: Directory) ->
             return
 
 
-def _left_to_do(facts: NodeFacts) -> tuple[str, ...]:
+def _left_to_do(facts: NodeFacts, directory: Directory) -> tuple[str, ...]:
     if not _out_of_reach(facts):
         return ()
     name = facts.node
+    again = f"replctl remove-replica {name}{' --keep-data' if directory is Directory.KEPT else ''}"
     return (
-        f"Once {name} can be reached again, `replctl remove-replica {name}` stops PostgreSQL there and puts its data "
-        f"directory aside; if {name} is gone for good, take it out of the inventory.",
+        f"Once {name} can be reached again, `{again}` stops PostgreSQL there and finishes the job; if {name} is gone "
+        "for good, take it out of the inventory.",
     )
 
 

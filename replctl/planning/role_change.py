@@ -83,16 +83,12 @@ def return_as_replica(
     situation: Situation, old: NodeName, name: NodeName, server: ServerFacts | None
 ) -> tuple[Step, ...]:
     """The demoted old primary is started. ``server`` is what it was while it ran, None when that was not seen."""
-    stale = (
-        _stale_slots(server) if server else tuple(n.slot for n in situation.inventory.nodes.values() if n.name != old)
-    )
+    seen = [slot.name for slot in server.slots if is_ours(slot)] if server else None
+    stale = [node.slot for node in situation.inventory.nodes.values() if node.name != old] if seen is None else seen
     return (
         step("start", old, StartPostgres(), f"{old} comes back as a replica, once its postmaster is gone"),
         step("streaming", old, AwaitStreaming(name), f"a link counts only once {name}'s own WAL has come through it"),
-        *(
-            step(_sweep_id(slot), old, DropSlot(slot), "a slot left on a replica keeps WAL for nobody")
-            for slot in stale
-        ),
+        *(_drop(old, slot) for slot in stale),
     )
 
 
@@ -100,18 +96,21 @@ def sweep(replica: Replica) -> tuple[Step, ...]:
     """Slots of ours on a standby."""
     if needs_host(replica):
         return ()
-    return tuple(
-        step(_sweep_id(slot), replica.node, DropSlot(slot), "a slot left on a replica keeps WAL for nobody")
-        for slot in _stale_slots(replica.server)
+    return tuple(_drop(replica.node, slot.name) for slot in replica.server.slots if is_ours(slot))
+
+
+def sweep_stopped(facts: Stopped) -> tuple[Step, ...]:
+    """Slots of ours that a stopped node has from the time when it was the primary, dropped once it runs."""
+    return tuple(_drop(facts.node, slot) for slot in facts.host.slot_names if slot.startswith(SLOT_PREFIX))
+
+
+def _drop(name: NodeName, slot: str) -> Step:
+    return step(
+        f"sweep-{slot.removeprefix(SLOT_PREFIX)}",
+        name,
+        DropSlot(slot),
+        "a slot left on a replica keeps WAL for nobody",
     )
-
-
-def _sweep_id(slot: str) -> str:
-    return f"sweep-{slot.removeprefix(SLOT_PREFIX)}"
-
-
-def _stale_slots(server: ServerFacts) -> tuple[str, ...]:
-    return tuple(slot.name for slot in server.slots if is_ours(slot))
 
 
 def slots_for(

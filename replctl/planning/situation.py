@@ -252,6 +252,19 @@ def timeline_on_disk(host: HostFacts) -> Timeline:
     return Timeline(max(timeline or 0 for timeline in (*known, host.wal_timeline)))
 
 
+def cleanly_stopped_primary(situation: Situation) -> Stopped | None:
+    """The one that was the primary last and was stopped cleanly: what was fenced or left behind before it stands on an
+    earlier timeline. None when two are on the same."""
+    clean = [
+        (timeline_on_disk(facts.host), facts)
+        for facts in situation.facts.nodes.values()
+        if isinstance(facts, Stopped) and facts.control.cleanly_shut_down_primary
+    ]
+    latest = max((timeline for timeline, _ in clean), default=None)
+    found = [facts for timeline, facts in clean if timeline == latest]
+    return found[0] if len(found) == 1 else None
+
+
 def refuse_unknown(situation: Situation, stopped: Stopped) -> list[Refusal]:
     """Nodes that nobody can ask whether they became the primary since ``stopped`` did."""
     return [

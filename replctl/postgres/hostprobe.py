@@ -79,6 +79,7 @@ elif [ -f "$data/PG_VERSION" ] && [ -f "$data/global/pg_control" ]; then
     done
     newest=$(ls "$data/pg_wal" 2>/dev/null | sed -n 's/^\([0-9A-F]\{8\}\)[0-9A-F]\{16\}$/\1/p' | sort -u | tail -n 1)
     say wal-timeline "$newest"
+    for dir in "$data"/pg_replslot/*; do [ -d "$dir" ] && say slot "${dir##*/}"; done
     last=$(ls "$data/pg_wal" 2>/dev/null | grep '^[0-9A-F]\{8\}[.]history$' | sort | tail -n 1)
     [ "$last" = "$newest.history" ] && last=
     for name in "$newest.history" "$last"; do
@@ -172,6 +173,7 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
         can_link_socket_dir=bool(found["socket-dir"]),
         histories=_histories(found["history"]),
         wal_timeline=Timeline(int(newest, 16)) if (newest := one("wal-timeline")) else None,
+        slot_names=tuple(found["slot"]),
         broken_rewind=bool(found["rewind"]) and found["rewind"] != ["done"],
         finished_rewind=found["rewind"] == ["done"],
     )

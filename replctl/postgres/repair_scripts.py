@@ -137,10 +137,7 @@ def start_alone(data_dir: str, bin_dir: str, socket_dir: str, *, seconds: float)
         + OWN_FUNCTIONS
         + r"""
         [ -e "$data/standby.signal" ] || { : >"$data/standby.signal" && sync -- "$data"; } || exit 1
-        [ "$sockets" = /run/postgresql ] || make_private "$sockets" || {
-            echo "FATAL: $sockets is not a directory of $(id -un)"
-            exit 4
-        }
+        make_sockets "$sockets"
         log=$data/log/start.log; mkdir -p -- "$data/log"
         "$bin/pg_ctl" start -D "$data" -l "$log" -s -w -t "$4" -o "-c listen_addresses=127.0.0.1 \
             -c primary_conninfo= -c primary_slot_name= -c restore_command= -c recovery_target_timeline=current \

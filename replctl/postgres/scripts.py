@@ -157,7 +157,11 @@ OWN_FUNCTIONS = r"""
 absent() { [ ! -e "$1" ] && [ ! -L "$1" ]; }
 own() { [ ! -L "$1" ] && [ -O "$1" ]; }
 own_folder() { own "$1" && [ -d "$1" ]; }
-make_private() { mkdir -m 700 -- "$1" 2>/dev/null || own_folder "$1"; }
+make_sockets() {
+    [ "$1" = /run/postgresql ] || mkdir -m 700 -- "$1" 2>/dev/null || own_folder "$1" && return
+    echo "FATAL: $1 is not a directory of $(id -un)"
+    exit 4
+}
 """
 
 
@@ -256,10 +260,7 @@ def start(
         done
         if ! alive; then
             mkdir -p -- "$data/log"
-            [ "$sockets" = /run/postgresql ] || make_private "$sockets" || {
-                echo "FATAL: $sockets is not a directory of $(id -un)"
-                exit 4
-            }
+            make_sockets "$sockets"
             "$bin/pg_ctl" start -D "$data" -l "$log" -W -s </dev/null >/dev/null 2>&1
             appear=$(($(date +%s) + 5))
             until alive; do late "$appear" && give_up 4; sleep 0.01; done

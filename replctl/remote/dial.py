@@ -133,7 +133,7 @@ class Dialer:
         _check_host_key(transport, target, known)
         stage.waits_for = f"no end of the login at {target.address}"
         transport.auth_timeout = max(0.001, deadline - self.clock.now())
-        log_in(transport, target)
+        log_in(transport, target, lambda: self.clock.now() >= deadline)
         transport.set_keepalive(KEEPALIVE_SECONDS)
         return Wire(transport, below[1:])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,27 +55,30 @@ class _Agent(AgentSSH):
         self._close()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
 
-def log_in(transport: paramiko.Transport, target: Target) -> None:
-    """Authenticate with the operator's keys.
+def log_in(transport: paramiko.Transport, target: Target, late: Callable[[], bool]) -> None:
+    """Authenticate with the operator's keys, until it is ``late``.
 
-    Raises UnreachableError (code ``authentication``); SSHException, OSError or EOFError when the connection breaks.
+    Raises UnreachableError (code ``authentication``); TimeoutError; SSHException, OSError or EOFError when the
+    connection breaks.
     """
     agent = _Agent(target.agent) if target.agent else None
     try:
-        _offer_keys(transport, target, agent)
+        _offer_keys(transport, target, agent, late)
     finally:
         if agent is not None:
             agent.close()
 
 
-def _offer_keys(transport: paramiko.Transport, target: Target, agent: _Agent | None) -> None:
+def _offer_keys(transport: paramiko.Transport, target: Target, agent: _Agent | None, late: Callable[[], bool]) -> None:
     unusable: list[str] = []
     offered: list[str] = []
     for candidate in _candidates(target, agent, unusable):
         offered.append(str(candidate))
         try:
             more = transport.auth_publickey(target.user, candidate.key)
-        except paramiko.AuthenticationException:
+        except paramiko.AuthenticationException as error:
+            if late():  # no answer came in time, which Paramiko tells by the same type as a key that was refused
+                raise TimeoutError from error
             if transport.is_active():
                 continue
             break  # MaxAuthTries: the server has hung up

@@ -115,6 +115,9 @@ def test_of_an_unreachable_node_the_slot_and_the_env_file(built: ClusterBuilder)
     assert isinstance(planned, Plan)
     (later,) = planned.unfinished
     assert "`replctl remove-replica db3`" in later
+    kept = plan(built, directory=Directory.KEPT)
+    assert isinstance(kept, Plan)
+    assert "`replctl remove-replica db3 --keep-data`" in kept.unfinished[0]
     assert any("db3 cannot be reached" in note for note in planned.notes)
 
 
