@@ -7,13 +7,13 @@ from collections.abc import Sequence, Set
 from replctl.execution.pipeline import Intent
 from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Stopped, Unreachable
 from replctl.model.inventory import Inventory
-from replctl.model.values import Lsn, NodeName, WalRange
+from replctl.model.values import NodeName
 from replctl.observe import Inquiry
 from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.ancestry import fork_from_primary
 from replctl.planning.consent import Consent
 from replctl.planning.failover import plan_failover
-from replctl.planning.failover_checks import former_primaries
+from replctl.planning.failover_checks import former_primaries, lacked_wal
 from replctl.planning.init_primary import plan_init_primary
 from replctl.planning.promote import plan_promote
 from replctl.planning.publish_env import plan_env_write
@@ -106,8 +106,7 @@ def failover(inventory: Inventory, name: NodeName, consents: Set[Consent]) -> In
         gone = [node.node for node in old if isinstance(node, Unreachable)]
         hosts = tuple(replica.node for replica in facts.replicas if replica.ssh is None)
         stopped = tuple(node for node in facts.nodes.values() if isinstance(node, Stopped))
-        start = candidate.received or Lsn(0)
-        ranges = tuple((node.node, (WalRange(candidate.server.timeline, start),)) for node in stopped)
+        ranges = tuple((node.node, lacked_wal(candidate, node)) for node in stopped)
         return Inquiry(login_at=gone[0] if gone else None, login_from=hosts if gone else (), wal=ranges)
 
     return Intent(lambda situation: plan_failover(situation, name, consents), inquiry)

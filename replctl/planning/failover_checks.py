@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from itertools import pairwise
 
 from replctl.model.facts import ClusterFacts, Replica, Silent, Stopped, Unreachable
 from replctl.model.inventory import Inventory
 from replctl.model.plan import Refusal
-from replctl.model.values import Lsn, NodeName
+from replctl.model.values import Lsn, NodeName, WalRange
 from replctl.planning.amounts import human_bytes
+from replctl.planning.ancestry import line_of
 from replctl.planning.consent import Consent
 from replctl.planning.situation import (
     IN_PRODUCTION,
@@ -18,6 +20,7 @@ from replctl.planning.situation import (
     needs_host,
     refuse_silent,
     refuse_unreachable,
+    timeline_on_disk,
 )
 from replctl.planning.states import is_delayed
 from replctl.planning.switchover_checks import check_continuation, check_read_only
@@ -119,22 +122,36 @@ def _check_replay(replica: Replica) -> list[Refusal]:
 def former_primaries(
     inventory: Inventory, facts: ClusterFacts, candidate: Replica
 ) -> tuple[Stopped | Unreachable, ...]:
-    """What was the primary: a stopped one that answers; else the node that cannot be reached and that the candidate
-    follows, or the env file lists; else every node that cannot be reached."""
-    stopped = tuple(node for node in facts.nodes.values() if isinstance(node, Stopped) and _was_primary(node))
-    if stopped:
-        return stopped
-    gone = {node.node: node for node in facts.nodes.values() if isinstance(node, Unreachable)}
+    """What was the primary: stopped ones that answer, and a node out of sight that the candidate follows or the env
+    file lists; without any of these every node that cannot be reached."""
     upstream = upstream_of(inventory, facts, candidate)
-    for name in (upstream.node if upstream else None, facts.env.primary):
-        if name is not None and name in gone:
-            return (gone[name],)
-    return tuple(gone.values())
+    leading = (upstream.node if upstream else None, facts.env.primary)
+    gone = [node for node in facts.nodes.values() if isinstance(node, Unreachable)]
+    found = (
+        *(node for node in facts.nodes.values() if isinstance(node, Stopped) and _was_primary(node, candidate)),
+        *(node for node in gone if node.node in leading),
+    )
+    return found or tuple(gone)
 
 
-def _was_primary(node: Stopped) -> bool:
-    """pg_control speaks of recovery for every standby that ever ran."""
-    return not node.host.standby_signal or "recovery" not in node.control.state
+def _was_primary(node: Stopped, candidate: Replica) -> bool:
+    """pg_control speaks of recovery for every standby that ever ran. On an earlier timeline than the candidate's, it
+    was replaced before."""
+    stands = node.host.standby_signal and "recovery" in node.control.state
+    return not stands and timeline_on_disk(node.host) >= candidate.server.timeline
+
+
+def lacked_wal(candidate: Replica, node: Stopped) -> tuple[WalRange, ...]:
+    """Where on a stopped node's disk to look for what the candidate never received."""
+    timeline, received = candidate.server.timeline, candidate.received or Lsn(0)
+    line = line_of(node) or ()
+    place = next((place for place, reach in enumerate(line) if reach.timeline == timeline), None)
+    if place is None:
+        return (WalRange(timeline, received),)
+    ended = line[place].end
+    first = received if ended is None else min(received, ended)
+    later = (WalRange(after.timeline, before.end) for before, after in pairwise(line[place:]) if before.end)
+    return (WalRange(timeline, first), *later)
 
 
 def _position(replica: Replica) -> tuple[int, Lsn]:

@@ -7,16 +7,18 @@ from dataclasses import replace
 import pytest
 
 from replctl.model.actions import ConfigureStandby, ForgetStandby, NoteFenceDebt, RepointStandby, SettleFenceDebt
-from replctl.model.facts import Login, ProblemKind, WalTail
+from replctl.model.facts import History, Login, ProblemKind, Switch, WalTail
 from replctl.model.plan import Plan, Refused
-from replctl.model.values import Lsn
+from replctl.model.values import Lsn, Timeline, WalRange
 from replctl.planning.consent import Consent
 from replctl.planning.failover import plan_failover
+from replctl.planning.failover_checks import lacked_wal
 from tests.unit.builders import CURRENT, ClusterBuilder, a_cluster, kib, mib
 from tests.unit.plans import DB1, DB2, DB3, codes, compare_with_golden, notes_of, steps
 
 FENCED, LOSS = frozenset({Consent.FENCED}), frozenset({Consent.DATA_LOSS})
 NOTHING: frozenset[Consent] = frozenset()
+PAST_NINE = History(Timeline(9), tuple(Switch(Timeline(number), Lsn(number * 100 + 100)) for number in range(1, 9)))
 
 
 def orphans(built: ClusterBuilder, **db3: int) -> ClusterBuilder:
@@ -152,3 +154,26 @@ def test_a_clean_stop_with_everything_received_is_a_switchover_to_be_continued()
     planned = plan(built)
     assert "prove:db2" in steps(planned)
     assert planned.unfinished == ()
+
+
+def test_one_that_was_replaced_long_ago_is_not_taken_for_the_primary() -> None:
+    """It stands stopped on an earlier timeline; the one out of sight is what has to be fenced."""
+    built = orphans(a_cluster().unreachable("db1").stopped("db4", timeline=7, standby=True)).env("db1", "db2", "db3")
+    assert codes(plan(built, LOSS)) == [("old-primary-unreachable", DB1)]
+
+
+@pytest.mark.parametrize("upstream", ["db1", "10.9.9.9:5432"])
+def test_who_was_the_primary_is_told_by_the_link_or_by_the_env_file(upstream: str) -> None:
+    built = a_cluster().unreachable("db1").replica("db2", of=upstream, receiver=None).unreachable("db3")
+    built = built.as_made_by_us().env("db1", "db2", "db3")
+    assert codes(plan(built)) == [("old-primary-unreachable", DB1), ("data-loss", DB3)]
+
+
+def test_what_the_candidate_lacks_is_looked_for_on_every_later_timeline() -> None:
+    node = a_cluster().stopped("db1", timeline=9).host("db1", histories=(PAST_NINE,), wal_timeline=Timeline(9))
+    candidate = crashed().facts[DB2]
+    assert lacked_wal(candidate, node.facts[DB1]) == (
+        WalRange(Timeline(8), Lsn(900)),
+        WalRange(Timeline(9), Lsn(900)),
+    )
+    assert lacked_wal(candidate, crashed().facts[DB1]) == (WalRange(Timeline(8), CURRENT),)

@@ -8,6 +8,7 @@ from replctl.model.actions import KeepDivergedWal, Promise, Rewind
 from replctl.model.facts import FenceDebt, History, Switch, WalTail
 from replctl.model.plan import Plan, Refused
 from replctl.model.values import Lsn, Timeline, WalRange
+from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.consent import Consent
 from replctl.planning.rejoin import plan_rejoin
 from tests.unit.builders import CURRENT, ClusterBuilder, a_cluster, kib
@@ -84,6 +85,13 @@ def test_pg_rewind_needs_checksums_or_hints(checksums: bool, hints: bool, possib
     assert isinstance(planned, Plan) is possible
     if not possible:
         assert codes(planned) == [("needs-clone", DB1)]
+
+
+def test_add_replica_leaves_it_to_rejoin() -> None:
+    """Started as it is, it would never stream."""
+    built = stopped(checkpoint=Lsn(FORK.position - 200))
+    assert codes(plan_add_replica(built.situation(wal=(COMMITS,)), [DB1])) == [("diverged", DB1)]
+    assert steps(plan_add_replica(built.situation(wal=(WalTail(DB1, FORK, None),)), [DB1]))
 
 
 def test_a_clone_moves_what_stands_there_aside_last() -> None:

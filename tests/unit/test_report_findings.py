@@ -180,6 +180,7 @@ def test_an_active_slot_of_a_stranger_is_no_trouble() -> None:
     assert finding.severity is INFO
 
 
+@pytest.mark.fault("83f")
 def test_a_lost_slot_of_a_node_that_is_away() -> None:
     for cluster, hint in (
         (a_cluster().primary("a").unreachable("b"), "Run `replctl rejoin b --reclone`"),

@@ -13,7 +13,7 @@ from replctl.remote.printable import one_line
 
 PROGRESS_SECONDS = 0.25
 SAID_CHARACTERS = 4096
-"""What is kept of pg_basebackup's own words, from their end."""
+"""What is kept of a long-running program's own words, from their end."""
 
 # backup_total is an estimate, made while the checkpoint is already done (PostgreSQL docs, 28.4.6).
 _PROGRESS = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from replctl.execution.context import Changed, Context, Effect, Unchanged
+from replctl.execution.handlers.backup import SAID_CHARACTERS
 from replctl.execution.handlers.files import FILE_SECONDS
 from replctl.execution.handlers.server import stop_postgres
 from replctl.model.actions import (
@@ -24,6 +25,7 @@ from replctl.postgres.hostprobe import parse_control_data
 from replctl.postgres.settings import socket_dir
 from replctl.postgres.wal_tail import parse_wal_tail
 from replctl.remote.ports import CommandResult
+from replctl.remote.printable import one_line
 
 CLEAN = ("shut down", "shut down in recovery")
 CONTROL_SECONDS = 15.0
@@ -174,11 +176,11 @@ def install_rewound(context: Context, action: InstallRewound) -> Effect:
 def _failed(context: Context, what: str, result: CommandResult) -> CommandFailedError:
     lines = (result.error_text or result.text).replace("\r", "\n").splitlines()
     complaints = [line for line in lines if "error:" in line or "FATAL:" in line] or lines
-    why = complaints[-1].split("error: ", 1)[-1].strip() if complaints else f"status {result.status}"
+    why = one_line(complaints[-1].split("error: ", 1)[-1]) if complaints else f"status {result.status}"
     return CommandFailedError(
         f"{context.name}: {what}: {why}",
         hint=f"`replctl rejoin {context.name} --reclone` clones the node anew, and moves what stands there aside.",
         node=context.name,
         status=result.status,
-        stderr=result.error_text,
+        stderr=result.error_text[-SAID_CHARACTERS:],
     )
