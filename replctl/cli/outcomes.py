@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from replctl.model.errors import ExitCode
 from replctl.model.outcome import Outcome, OutcomeKind, StepOutcome, StepResult
 from replctl.model.plan import Plan, Refusal, Refused
-from replctl.planning.candidates import Candidate, Verdict
+from replctl.planning.candidates import Candidate, Verdict, without_primary
 
 
 def planned_outcome(plan: Plan) -> Outcome:
@@ -24,13 +24,21 @@ def candidates_outcome(cluster: str, candidates: Sequence[Candidate]) -> Outcome
             "candidate",
             candidate.node,
             f"{candidate.node}: {candidate.text}",
-            f"`replctl promote {candidate.node}` would promote it."
-            if candidate.verdict is Verdict.YES
-            else "`replctl status` says why.",
+            _way_on(candidate),
         )
         for candidate in candidates
     )
     return Outcome("promote", cluster, OutcomeKind.REFUSED, ExitCode.REFUSED, refusals=refusals)
+
+
+def _way_on(candidate: Candidate) -> str:
+    match candidate.verdict:
+        case Verdict.YES:
+            return f"`replctl promote {candidate.node}` would promote it."
+        case Verdict.LOSES:
+            return without_primary(candidate)
+        case Verdict.NO:
+            return "`replctl status` says why."
 
 
 def refused_outcome(refused: Refused) -> Outcome:

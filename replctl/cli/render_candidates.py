@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from replctl.cli.text import escape
-from replctl.planning.candidates import Candidate, Verdict
+from replctl.planning.candidates import Candidate, Verdict, without_primary
 
 
 def candidates_renderable(candidates: Sequence[Candidate]) -> RenderableType:
@@ -17,8 +17,11 @@ def candidates_renderable(candidates: Sequence[Candidate]) -> RenderableType:
     table = Table.grid(padding=(0, 2, 0, 0))
     for candidate in candidates:
         table.add_row(Text(f"  {candidate.node}", "bold"), Text(escape(candidate.text)))
-    ready = [candidate.node for candidate in candidates if candidate.verdict is Verdict.YES]
-    if not ready:
-        return Group(Text("no node can take over now:"), table, Text("hint: `replctl status` says why.", "cyan"))
-    title = Text("name the node to promote; best first:")
-    return Group(title, table, Text(f"hint: replctl promote {ready[0]}", "cyan"))
+    best = candidates[0] if candidates else None
+    if best is None or best.verdict is Verdict.NO:
+        title, hint = "no node can take over now:", "`replctl status` says why."
+    elif best.verdict is Verdict.LOSES:
+        title, hint = "no node runs as primary; best first:", without_primary(best)
+    else:
+        title, hint = "name the node to promote; best first:", f"replctl promote {best.node}"
+    return Group(Text(title), table, Text(f"hint: {hint}", "cyan"))

@@ -166,6 +166,8 @@ class HostFacts:
     """A directory that pg_rewind began to change stands beside an empty place: nothing may start it."""
     finished_rewind: bool = False
     """One that pg_rewind finished stands there, and only has to be put back."""
+    live_rewind: bool = False
+    """One that pg_rewind works on at this moment, perhaps for a run that is gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,11 @@ class Candidate:
         return "loses unknown" if self.lost_bytes is None else f"loses {human_bytes(self.lost_bytes)}"
 
 
+def without_primary(candidate: Candidate) -> str:
+    """What to do with a candidate that would lose something."""
+    return f"`replctl promote {candidate.node} --failover --dry-run` says what going on without the old primary loses."
+
+
 def assess_candidates(inventory: Inventory, facts: ClusterFacts) -> tuple[Candidate, ...]:
     """Every node that is not a running primary, best first: verdict, then timeline, then received LSN."""
     names = [name for name, node in facts.nodes.items() if not isinstance(node, Primary)]

@@ -158,7 +158,7 @@ def _announced(situation: Situation, candidate: Replica, old: tuple[Stopped | Un
 
 
 def _announced_stopped(facts: ClusterFacts, candidate: Replica, old: Stopped) -> str:
-    again = f"`replctl init-primary {old.node}` would start {old.node} again and lose nothing"
+    again = f"{old.node} is given up; starting it again instead (`replctl init-primary {old.node}`) would lose nothing"
     tail = facts.wal_of(old.node)
     if tail is None or tail.problem is not None:
         why = f": {tail.problem}" if tail is not None else ""

@@ -74,8 +74,12 @@ def _way_to_a_primary(inventory: Inventory, facts: ClusterFacts, candidates: tup
             f"{clean[0].node} was stopped cleanly and {ready} has all of its WAL: run `replctl promote {ready}` to go "
             f"on with {ready}, or `replctl promote {clean[0].node}` to start {clean[0].node} again."
         )
-    if clean:
-        return f"Run `replctl init-primary {clean[0].node}` to start {clean[0].node} again."
+    stopped = next((n.node for n in nodes if isinstance(n, Stopped) and not n.host.standby_signal), None)
+    if stopped is not None:
+        return (
+            f"Run `replctl init-primary {stopped}` to start {stopped} again, which loses nothing. If it cannot be "
+            "started, `replctl promote` lists who could go on without it."
+        )
     return _mend_or_fail_over(_silent_primary(facts), [n.node for n in nodes if isinstance(n, Unreachable)])
 
 

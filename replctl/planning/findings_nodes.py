@@ -80,7 +80,7 @@ def _absent(facts: ClusterFacts, found: NoInstance) -> Finding:
             f"{found.node} has no usable instance: pg_control in {directory.path} could not be read",
             f"Run pg_controldata on {found.node} by hand and see what it says.",
         )
-    if found.host.broken_rewind or found.host.finished_rewind:
+    if found.host.broken_rewind or found.host.finished_rewind or found.host.live_rewind:
         return _rewinding(found)
     message = f"{found.node} has no instance: {directory.path} is {directory.state}"
     run = f"run `replctl add-replica {found.node}`"
@@ -94,6 +94,10 @@ def _rewinding(found: NoInstance) -> Finding:
     if found.host.finished_rewind:
         message = f"{name} was rewound by a run that did not end; its directory only has to be put back"
         return Finding(Severity.WARNING, "absent", name, message, f"Run `replctl rejoin {name}`.")
+    if found.host.live_rewind:
+        message = f"{name} is being rewound, perhaps for a run that is gone"
+        hint = f"Wait until pg_rewind has ended there; then run `replctl rejoin {name}`, unless a run still does."
+        return Finding(Severity.WARNING, "absent", name, message, hint)
     message = f"{name} was being rewound by a run that did not end: what it left can never be started again"
     return Finding(Severity.WARNING, "absent", name, message, f"Run `replctl rejoin {name} --reclone`.")
 

@@ -89,6 +89,8 @@ def _foreign(facts: Foreign) -> Refusal:
 
 def _bring_clone(situation: Situation, primary: Primary, facts: NoInstance, consents: Set[Consent]) -> Plan | Refused:
     name = facts.node
+    if facts.host.live_rewind:
+        return situation.refuse(COMMAND, [_live_rewind(name)])
     if facts.host.broken_rewind and Consent.RECLONE not in consents:
         return situation.refuse(COMMAND, [_broken_rewind(name)])
     if facts.host.finished_rewind:
@@ -97,6 +99,15 @@ def _bring_clone(situation: Situation, primary: Primary, facts: NoInstance, cons
     if refusals:
         return situation.refuse(COMMAND, refusals)
     return _plan(situation, primary, name, _set_aside(facts, clone(situation, primary, name, None)))
+
+
+def _live_rewind(name: NodeName) -> Refusal:
+    return Refusal(
+        "rewind-running",
+        name,
+        f"{name}: pg_rewind is at work here; the run that began it may be gone",
+        "Wait until it has ended, and run the same command again: it goes on from there.",
+    )
 
 
 def _broken_rewind(name: NodeName) -> Refusal:

@@ -97,7 +97,12 @@ hex=$(printf '%04X' "$port")
 awk -v p=":$hex" 'FNR > 1 && $4 == "0A" && substr($2, length($2) - 4) == p { found = 1 } END { exit !found }' \
     /proc/net/tcp /proc/net/tcp6 2>/dev/null && say port-in-use yes
 [ -w /run/postgresql ] && say socket-dir yes
-[ -e "$data" ] || [ ! -e "$rewind" ] || say rewind "$(head -c 16 "$rewind.state" 2>/dev/null)"
+if [ ! -e "$data" ] && [ -e "$rewind" ]; then
+    state= pid=
+    read -r state pid 2>/dev/null <"$rewind.state"
+    case $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") in *"$rewind"*) state=running;; esac
+    say rewind "$state"
+fi
 # A marker vouches for a directory only if the OS user made both: a symlink may lead anywhere.
 own() { [ ! -L "$1" ] && [ -O "$1" ]; }
 if [ -e "$staging" ] || [ -L "$staging" ]; then
@@ -174,8 +179,9 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
         histories=_histories(found["history"]),
         wal_timeline=Timeline(int(newest, 16)) if (newest := one("wal-timeline")) else None,
         slot_names=tuple(found["slot"]),
-        broken_rewind=bool(found["rewind"]) and found["rewind"] != ["done"],
+        broken_rewind=bool(found["rewind"]) and found["rewind"] not in (["done"], ["running"]),
         finished_rewind=found["rewind"] == ["done"],
+        live_rewind=found["rewind"] == ["running"],
     )
 
 

@@ -167,8 +167,8 @@ def rewind(inventory: Inventory, node: Node, source: Node, bin_dir: str, *, own:
     """Move the directory out of its place and rewind it there; then give the node back what is its own.
 
     Its own are the files and directories of the top level that are not PostgreSQL's, the configuration files and the
-    server's log; they are kept in ``own`` meanwhile. The marker says ``begun`` before the first change and ``done``
-    after the last one. Status 6: there is no directory; 3: a server runs in it.
+    server's log; they are kept in ``own`` meanwhile. The marker says ``begun`` and this shell's pid before the
+    first change, and ``done`` after the last one. Status 6: there is no directory; 3: a server runs in it.
     """
     return script(
         "data=$1 rewind=$2 marker=$3 own=$4; shift 4"
@@ -190,7 +190,7 @@ def rewind(inventory: Inventory, node: Node, source: Node, bin_dir: str, *, own:
                 *) cp -a -- "$file" "$own/" ;;
             esac
         done
-        mark begun
+        mark "begun $$"
         mv -T -- "$data" "$rewind"; sync -- "$(dirname -- "$data")"
         "$@"
         [ ! -d "$rewind/log" ] || find "$rewind/log" -mindepth 1 -delete

@@ -351,7 +351,8 @@ def set_aside(data_dir: str, rewind_dir: str, prefix: str) -> tuple[str, ...]:
         aside=$prefix$(date -u +%Y%m%dT%H%M%SZ) number=1
         to=$aside
         until absent "$to"; do number=$((number + 1)) to=$aside-$number; done
-        mv -T -- "$from" "$to" && sync -- "$(dirname -- "$to")" && printf '%s\n' "$to"
+        mv -T -- "$from" "$to" && { [ "$from" = "$data" ] || rm -f -- "$2.state"; } &&
+            sync -- "$(dirname -- "$to")" && printf '%s\n' "$to"
         """,
         data_dir,
         rewind_dir,

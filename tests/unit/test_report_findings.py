@@ -138,7 +138,7 @@ def test_the_worst_come_first_and_then_the_inventorys_order() -> None:
         ("Mend the access to a first", a_cluster().silent("a", ProblemKind.SQL_AUTH).replica("b", of="a")),
         ("replctl init-primary a", a_cluster().stopped("a").absent("b")),
         ("replctl promote b", a_cluster().stopped("a", standby=True).replica("b", of="a", receiver=None)),
-        ("see which replica", a_cluster().stopped("a", "in production").replica("b", of="a", receiver=None)),
+        ("lists who could go on", a_cluster().stopped("a", "in production").replica("b", of="a", receiver=None)),
     ],
 )
 def test_the_way_to_a_primary(hint: str, cluster: ClusterBuilder) -> None:
