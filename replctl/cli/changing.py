@@ -103,7 +103,8 @@ def _ask(options: ChangeOptions, plan: Plan, deed: str, stderr: Console) -> None
         show(stderr, plan_renderable(plan, width=stderr.width))
     if plan.nodes:
         answer = Answer.YES if options.yes else Answer.ASK
-        question = Question(plan.cluster, None, deed, plan.notes)
+        shown = plan.notes if options.output is Output.JSON else ()  # the plan's text ends with them
+        question = Question(plan.cluster, None, deed, shown)
         confirm(question, answer, stdin=sys.stdin, console=stderr)
 
 

@@ -44,10 +44,11 @@ def _legend(plan: Plan) -> Iterator[Text]:
     yield Text()
     if any(len(stage.lanes) > 1 for stage in plan.stages):
         yield Text("Lanes a, b, ... run beside each other, one node each.", "dim")
-    if any(step.point_of_no_return for step in plan.steps):
+    no_return = any(step.point_of_no_return for step in plan.steps)
+    if no_return:
         yield Text.assemble(("! point of no return", "bold"), ": from there on its lane goes only forward.")
     if any(step.undo for step in plan.steps):
-        yield Text("If a step fails before that, what was done is taken back.", "dim")
+        yield Text(f"If a step fails{' before that' if no_return else ''}, what was done is taken back.", "dim")
 
 
 def _table(plan: Plan, width: int) -> Table:

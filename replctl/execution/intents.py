@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from replctl.execution.pipeline import Intent
 from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Stopped, Unreachable
 from replctl.model.inventory import Inventory
-from replctl.model.values import NodeName
+from replctl.model.values import NodeName, WalRange
 from replctl.observe import Inquiry
 from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.ancestry import fork_from_primary
@@ -49,14 +49,15 @@ def _all_but_primary(facts: ClusterFacts) -> list[NodeName]:
 def _about_clones(facts: ClusterFacts, names: Sequence[NodeName]) -> Inquiry:
     clones = tuple(name for name in names if isinstance(facts.nodes[name], NoInstance))
     primary = facts.primary.node if facts.primary else None
-    # pg_control does not tell of a crashed server how far it had written.
-    forks = [(name, fork_from_primary(facts, seen)) for name in names if isinstance(seen := facts.nodes[name], Stopped)]
     return Inquiry(
-        login_at=primary if clones else None,
-        login_from=clones,
-        size=bool(clones),
-        wal=tuple((name, fork.own) for name, fork in forks if fork is not None),
+        login_at=primary if clones else None, login_from=clones, size=bool(clones), wal=_past_the_fork(facts, names)
     )
+
+
+def _past_the_fork(facts: ClusterFacts, names: Sequence[NodeName]) -> tuple[tuple[NodeName, tuple[WalRange, ...]], ...]:
+    """Of stopped nodes: pg_control does not tell how far a crashed server had written."""
+    forks = [(name, fork_from_primary(facts, seen)) for name in names if isinstance(seen := facts.nodes[name], Stopped)]
+    return tuple((name, fork.own) for name, fork in forks if fork is not None)
 
 
 def promote(name: NodeName) -> Intent:
@@ -82,7 +83,9 @@ def remove_replica(name: NodeName, directory: Directory) -> Intent:
 
 def restart(name: NodeName) -> Intent:
     """Restart NODE in its role."""
-    return Intent(lambda situation: plan_restart(situation, name))
+    return Intent(
+        lambda situation: plan_restart(situation, name), lambda facts: Inquiry(wal=_past_the_fork(facts, (name,)))
+    )
 
 
 def restart_every_node(inventory: Inventory) -> Intent:

@@ -87,9 +87,14 @@ def is_harmless(facts: ClusterFacts, name: NodeName) -> bool:
         case Stopped(host=host):
             return host.standby_signal
         case Primary():
-            return facts.primary is not None and facts.primary.node == name
+            return facts.primary is not None and facts.primary.node == name and not _replaced_out_of_sight(facts, name)
         case _:
             return False
+
+
+def _replaced_out_of_sight(facts: ClusterFacts, name: NodeName) -> bool:
+    """It is the only primary that can be seen, but the one that took over from it may be writing at this moment."""
+    return any(debt.node == name and isinstance(facts.nodes.get(debt.promoted), Unreachable) for debt in facts.debts)
 
 
 def owes(facts: ClusterFacts, name: NodeName) -> bool:

@@ -116,7 +116,8 @@ def _stopped(facts: ClusterFacts, found: Stopped) -> Finding:
     name, state = found.node, found.control.state
     message = f"{name} is stopped (pg_control: {state}), so that its replication figures are unknown"
     if found.host.standby_signal:
-        run = f"run `replctl add-replica {name}` to start it."
+        behind = facts.primary is not None and found.control.timeline < facts.primary.server.timeline
+        run = bring_back(name) if behind else f"run `replctl add-replica {name}` to start it."
         hint = run.capitalize() if facts.primary else f"Once a primary runs, {run}"
         return Finding(Severity.WARNING, "stopped", name, message, hint)
     if facts.primary:

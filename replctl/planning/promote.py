@@ -6,6 +6,8 @@ standby.signal before the promote request is sent; until then undo starts it aga
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from replctl.model.actions import (
     AwaitStreaming,
     Checkpoint,
@@ -16,6 +18,7 @@ from replctl.model.actions import (
     ReviveOldPrimary,
     StopForSwitchover,
 )
+from replctl.model.errors import ExitCode
 from replctl.model.facts import Primary, Replica, Stopped
 from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
@@ -279,4 +282,12 @@ def _with_way_out(situation: Situation, name: NodeName, refusals: list[Refusal])
         for facts in situation.facts.nodes.values()
         if isinstance(facts, Stopped) and not facts.host.standby_signal
     ]
-    return [*stopped, *(refusal for refusal in refusals if not stopped or refusal.code != "no-primary")]
+    rest = (refusal for refusal in refusals if not stopped or refusal.code != "no-primary")
+    return [*stopped, *(_or_fail_over(refusal, name) for refusal in rest)]
+
+
+def _or_fail_over(refusal: Refusal, name: NodeName) -> Refusal:
+    if refusal.exit_code is not ExitCode.UNREACHABLE or refusal.node in (None, name):
+        return refusal
+    way = f"If {refusal.node} was the primary and is dead, `replctl promote {name} --failover` goes on without it."
+    return replace(refusal, hint=f"{refusal.hint} {way}")

@@ -192,7 +192,8 @@ def rewind(inventory: Inventory, node: Node, source: Node, bin_dir: str, *, own:
         done
         mark "begun $$"
         mv -T -- "$data" "$rewind"; sync -- "$(dirname -- "$data")"
-        "$@"
+        # Into a file: pg_rewind must not end because the run that reads its output is gone.
+        "$@" >"$own.log" 2>&1 || { status=$?; cat -- "$own.log" >&2; exit "$status"; }
         [ ! -d "$rewind/log" ] || find "$rewind/log" -mindepth 1 -delete
         cp -a -- "$own/." "$rewind/"
         : >"$rewind/standby.signal"

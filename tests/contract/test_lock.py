@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from replctl.remote.waiting import NeverCancelled, SystemClock
 
 HOLDER = Holder("alice", "ops1", "2026-07-01 10:00:00 UTC", "replctl promote db2")
 BOB = Holder("bob", "ops2", "2026-07-01 10:00:03 UTC", "replctl restart db1")
+CALM = LockTimings(beat=0.2)
 QUICK = LockTimings(beat=0.05, lost_after=0.5, ends_after=1, answer=5.0, release=2.0)
 
 
@@ -67,6 +69,17 @@ def pids_holding(path: Path) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def reader_of(shell: int) -> int | None:
+    """The dd that reads heartbeats for this shell: of the same process group."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "comm").read_text() == "dd\n" and os.getpgid(int(folder.name)) == os.getpgid(shell):
+                return int(folder.name)
+        except OSError:
+            continue
+    return None
 
 
 @dataclass
@@ -102,8 +115,11 @@ class Hosts:
         )
 
     def lock(self, *names: str, holder: Holder = HOLDER, clock=None, cancellation=None, timings=QUICK):
+        return self.lock_links([Link.to(name) for name in names], holder, clock, cancellation, timings)
+
+    def lock_links(self, links: list[Link], holder: Holder = HOLDER, clock=None, cancellation=None, timings=QUICK):
         return lock_nodes(
-            [Link.to(name) for name in names],
+            links,
             self.inventory,
             holder,
             clock=clock or SystemClock(),
@@ -112,6 +128,8 @@ class Hosts:
         )
 
     def far_process(self, name: str) -> int:
+        """The shell that holds the lock; one that it has just forked has the file open for an instant as well."""
+        eventually(lambda: len(pids_holding(self.lock_file(name))) == 1)
         [pid] = pids_holding(self.lock_file(name))
         return pid
 
@@ -147,6 +165,7 @@ def test_a_lock_names_its_holder_and_leaves_nothing_behind(hosts: Hosts) -> None
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.fault("4")
 def test_a_second_run_is_told_who_is_there(hosts: Hosts) -> None:
     with hosts.lock("db2"):
         with pytest.raises(RefusedError) as caught:
@@ -191,10 +210,18 @@ def test_a_folder_that_cannot_be_written_is_refused(hosts: Hosts) -> None:
     assert not hosts.lock_file("db1").exists()
 
 
+@pytest.mark.fault("5")
 def test_what_a_dead_run_left_behind_does_not_lock(hosts: Hosts) -> None:
     hosts.lock_file("db1").write_text('{"who": "ghost"}\n')
     with hosts.lock("db1"):
         assert "alice" in hosts.lock_file("db1").read_text()
+
+
+def test_the_reader_of_heartbeats_does_not_hold_the_lock(hosts: Hosts) -> None:
+    with hosts.lock("db1", timings=LockTimings(beat=60.0)):
+        shell = hosts.far_process("db1")
+        eventually(lambda: reader_of(shell) is not None)
+        assert pids_holding(hosts.lock_file("db1")) == [shell]
 
 
 def test_a_killed_shell_frees_the_lock_at_once_although_its_reader_lives(hosts: Hosts) -> None:
@@ -205,6 +232,7 @@ def test_a_killed_shell_frees_the_lock_at_once_although_its_reader_lives(hosts: 
     lock.release()
 
 
+@pytest.mark.fault("5")
 def test_the_far_end_gives_up_without_heartbeats(hosts: Hosts) -> None:
     lock = hosts.lock("db1", timings=LockTimings(beat=60.0, lost_after=0.3, ends_after=1, release=2.0))
     eventually(lambda: not hosts.lock_file("db1").exists())
@@ -280,6 +308,42 @@ def test_many_runs_at_once_never_hold_it_together(hosts: Hosts) -> None:
     assert set(overlaps) == {1}
     assert set(refused) <= {"locked"}
     assert not hosts.lock_file("db1").exists()
+
+
+class Slow:
+    """A host so busy that a lock is asked for long after its file was opened: once ``go`` is there."""
+
+    def __init__(self, link: Link, go: Path) -> None:
+        self.runner = link.runner
+        self._waits = f'flock() {{ until [ -e "{go}" ]; do sleep 0.01; done; command flock "$@"; }}\n'
+
+    def shielded(self) -> Slow:
+        return self
+
+    def spawn(self, argv: Sequence[str]) -> Process:
+        shell, option, script, *arguments = argv
+        return self.runner.shielded().spawn((shell, option, self._waits + script, *arguments))
+
+
+def test_a_file_that_was_deleted_meanwhile_is_no_lock(hosts: Hosts, tmp_path: Path) -> None:
+    """The holder deletes the file while it has it; whoever comes next locks a new one."""
+    first = hosts.lock("db1", timings=CALM)
+    slow = Link(NodeName("db1"), Slow(Link.to("db1"), tmp_path / "go"))
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(hosts.lock_links, [slow], timings=CALM)
+        eventually(lambda: len(pids_holding(hosts.lock_file("db1"))) == 2)
+        first.release()
+        with hosts.lock("db1", holder=BOB, timings=CALM):
+            (tmp_path / "go").touch()
+            with pytest.raises(RefusedError, match="locked by bob"):
+                late.result()
+
+
+def test_all_locks_or_none(hosts: Hosts) -> None:
+    with hosts.lock("db2", holder=BOB, timings=CALM):
+        with pytest.raises(RefusedError, match="db2 is locked by bob"):
+            hosts.lock("db1", "db2", timings=CALM)
+        hosts.lock("db1", timings=CALM).release()
 
 
 @pytest.mark.parametrize(

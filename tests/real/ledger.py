@@ -92,7 +92,7 @@ class Writer:
 
 
 class Clients:
-    """Many clients at once, from entering the context until leaving it; they make the table and check it at the end.
+    """Many clients at once, from entering the context until leaving it.
 
     ``pause`` is how long each of them thinks between two rows, in seconds.
     """
@@ -104,7 +104,8 @@ class Clients:
         self._acknowledged = 0
         self._last = ""
         self.seen: list[dict[str, Any]] = []
-        """What each client did, once they have ended: ``number``, ``sent``, ``unknown``, ``connections``."""
+        """What each client did, once all have ended: ``number``, ``sent``, ``acknowledged``, ``unknown``,
+        ``connections``."""
 
     def __enter__(self) -> Clients:
         with psycopg.connect(self._conninfo, autocommit=True) as connection:
@@ -117,7 +118,6 @@ class Clients:
         self._program.stdin.flush()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for_rows(int(self._order["clients"]))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:

@@ -1,0 +1,205 @@
+"""What handlers look at once more before they act, with a real primary and a real standby."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from replctl.execution.context import Changed, Context, Stopwatch, Unchanged
+from replctl.execution.handlers.backup import check_login
+from replctl.execution.handlers.files import write_config
+from replctl.execution.handlers.publish import publish_env
+from replctl.execution.handlers.slots import create_slot
+from replctl.execution.handlers.switchover import probe_write, prove_caught_up
+from replctl.execution.session import Session
+from replctl.model.actions import (
+    Action,
+    CheckLogin,
+    ConfigFile,
+    CreateSlot,
+    Place,
+    ProbeWrite,
+    ProveCaughtUp,
+    PublishEnv,
+    WriteConfig,
+)
+from replctl.model.errors import RefusedError, ReplctlError, SqlError, WaitTimeoutError
+from replctl.model.facts import ClusterFacts
+from replctl.model.inventory import Connection, Inventory, PostgresSettings
+from replctl.model.plan import Step
+from replctl.model.secret import Passwords, Secret
+from replctl.model.values import Lsn, NodeName, SystemIdentifier
+from replctl.remote.links import open_fleet
+from replctl.remote.waiting import SystemClock
+from tests.contract.routes import OS_USER
+from tests.contract.scratch_postgres import ADMIN_PASSWORD, Scratch, scratch
+from tests.contract.sshd import free_port
+from tests.unit.builders import OTHER_IDENTITY, a_cluster, a_node
+from tests.unit.plans import DB1, DB2
+from tests.unit.runs import Interrupts, Ticking, Told, a_session
+
+
+@dataclass(frozen=True)
+class Pair:
+    """db1 is a primary; db2 is a standby with all that db1 had written, which follows nobody."""
+
+    session: Session
+    servers: dict[NodeName, Scratch]
+
+    @property
+    def facts(self) -> ClusterFacts:
+        return a_cluster(identifier=None).primary("db1").replica("db2").build()[1]
+
+    @property
+    def told(self) -> Told:
+        assert isinstance(self.session.reporter, Told)
+        return self.session.reporter
+
+    def context(self, node: NodeName | None, action: Action, **facts: object) -> Context:
+        return Context(self.session, replace(self.facts, **facts), Step("step", node, action, "why"), Stopwatch())
+
+    def sql(self, node: NodeName, statement: str, **options: object) -> object:
+        """The one value that a statement answers."""
+        server = self.servers[node]
+        login = {"host": "127.0.0.1", "port": server.port, "user": "postgres", "password": ADMIN_PASSWORD}
+        with psycopg.connect(**login, dbname="postgres", autocommit=True, **options) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchone()[0] if cursor.description else None
+
+
+@contextlib.contextmanager
+def standby_of(original: Scratch) -> Iterator[Scratch]:
+    server = Scratch(Path(tempfile.mkdtemp(prefix="replctl-sql-")), free_port())
+    shutil.chown(server.folder, OS_USER)
+    original.pg_ctl("stop", "-m", "fast")
+    subprocess.run(("cp", "-a", str(original.data_dir), str(server.folder)), check=True)
+    original.start("-w")
+    (server.data_dir / "standby.signal").touch()
+    with (server.data_dir / "postgresql.conf").open("a") as conf:
+        conf.write(f"\nport = {server.port}\n")
+    try:
+        server.start("-w")
+        yield server
+    finally:
+        server.pg_ctl("stop", "-m", "immediate")
+        shutil.rmtree(server.folder)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[NodeName, Scratch]]:
+    with scratch() as primary, standby_of(primary) as standby:
+        yield {DB1: primary, DB2: standby}
+
+
+@pytest.fixture
+def pair(servers: dict[NodeName, Scratch], tmp_path: Path) -> Iterator[Pair]:
+    inventory = an_inventory(servers, tmp_path)
+    passwords = Passwords(Secret(ADMIN_PASSWORD), Secret(ADMIN_PASSWORD), Secret("app"))
+    bare = replace(a_session(inventory, Told(), Interrupts(), Ticking()), passwords=passwords)
+    fleet = open_fleet(inventory, passwords, cancellation=bare.cancellation, clock=SystemClock(), warn=pytest.fail)
+    yield Pair(replace(bare, fleet=fleet), servers)
+    fleet.close()
+
+
+def an_inventory(servers: dict[NodeName, Scratch], folder: Path) -> Inventory:
+    nodes = {
+        name: a_node(
+            name,
+            number,
+            host="127.0.0.1",
+            connection=Connection.LOCAL,
+            postgres=PostgresSettings(data_dir=str(server.data_dir), port=server.port, os_user=OS_USER),
+        )
+        for number, (name, server) in enumerate(servers.items(), start=1)
+    }
+    inventory = a_cluster(nodes=nodes).build()[0]
+    return replace(
+        inventory,
+        app=replace(inventory.app, env_file=folder / "app.env"),
+        replication=replace(inventory.replication, user="postgres"),
+    )
+
+
+def proof(pair: Pair, record: Lsn | None) -> Context:
+    context = pair.context(DB2, ProveCaughtUp(DB1))
+    context.stopwatch.shutdown_record = record
+    return context
+
+
+def test_the_proof_needs_the_whole_shutdown_record(pair: Pair) -> None:
+    """Replay that is at the record's beginning has nothing of it."""
+    replayed = Lsn.parse(str(pair.sql(DB2, "select pg_last_wal_replay_lsn()")))
+    assert isinstance(prove_caught_up(proof(pair, Lsn(replayed.position - 1)), ProveCaughtUp(DB1)), Unchanged)
+    with pytest.raises(WaitTimeoutError, match="has not replayed db1's last record"):
+        prove_caught_up(proof(pair, replayed), ProveCaughtUp(DB1))
+
+
+def test_the_proof_needs_a_clean_shutdown(pair: Pair) -> None:
+    """pg_control of a running or crashed server names a checkpoint too: not its last word."""
+    with pytest.raises(ReplctlError, match="db1: was not shut down cleanly"):
+        prove_caught_up(proof(pair, None), ProveCaughtUp(DB1))
+
+
+def test_a_node_in_recovery_is_not_published_as_the_primary(pair: Pair) -> None:
+    with pytest.raises(ReplctlError, match="db2: is in recovery"):
+        publish_env(pair.context(None, PublishEnv(DB2, ())), PublishEnv(DB2, ()))
+    assert not pair.session.inventory.app.env_file.exists()
+
+
+def test_a_replica_that_does_not_stream_is_not_published(pair: Pair) -> None:
+    action = PublishEnv(DB1, (DB2,))
+    assert publish_env(pair.context(None, action), action) == Changed("app.env: primary db1, replicas none")
+    assert "DB_READ_REPLICA_URLS=\n" in pair.session.inventory.app.env_file.read_text()
+    assert pair.told.warnings == ["db2 does not stream now, and is left out of the env file"]
+
+
+def test_a_primary_that_refuses_writes_is_found_by_a_write(pair: Pair) -> None:
+    context = pair.context(DB1, ProbeWrite())
+    assert isinstance(probe_write(context, ProbeWrite()), Unchanged)
+    pair.sql(DB1, "alter role postgres set default_transaction_read_only = on")
+    try:
+        with pytest.raises(ReplctlError, match="default_transaction_read_only is on"):
+            probe_write(context, ProbeWrite())
+    finally:
+        writable = "-c default_transaction_read_only=off"
+        pair.sql(DB1, "alter role postgres reset default_transaction_read_only", options=writable)
+
+
+def test_a_standby_is_no_primary_to_a_write(pair: Pair) -> None:
+    with pytest.raises(SqlError):
+        probe_write(pair.context(DB2, ProbeWrite()), ProbeWrite())
+
+
+def test_another_cluster_that_answers_is_told_from_ours(pair: Pair) -> None:
+    action = CheckLogin(DB1)
+    ours = SystemIdentifier(str(pair.sql(DB1, "select system_identifier from pg_control_system()")))
+    assert isinstance(check_login(pair.context(DB2, action, system_identifier=ours), action), Unchanged)
+    with pytest.raises(ReplctlError, match="another cluster answers"):
+        check_login(pair.context(DB2, action, system_identifier=OTHER_IDENTITY), action)
+
+
+@pytest.mark.parametrize("name", ["postgresql.conf", "pg_hba.conf"])
+def test_a_configuration_that_postgresql_does_not_accept_is_not_left_in_place(pair: Pair, name: str) -> None:
+    path = pair.servers[DB1].data_dir / name
+    before = path.read_text()
+    action = WriteConfig(Place.LIVE, (ConfigFile(name, "port = nonsense\n"),))
+    with pytest.raises(RefusedError, match="does not accept"):
+        write_config(pair.context(DB1, action), action)
+    assert path.read_text() == before
+    assert not path.with_name(f"{name}.replctl-new").exists()
+
+
+@pytest.mark.parametrize("node", [DB1, DB2])
+def test_a_slot_reserves_wal_at_once(pair: Pair, node: NodeName) -> None:
+    action = CreateSlot("replctl_db3")
+    assert isinstance(create_slot(pair.context(node, action), action), Changed)
+    assert isinstance(create_slot(pair.context(node, action), action), Unchanged)
+    assert pair.sql(node, "select restart_lsn from pg_replication_slots where slot_name = 'replctl_db3'")
