@@ -14,7 +14,14 @@ from tests.contract.routes import OS_USER, ROOT, ROUTES, SUDO, SUDO_PTY, Route
 from tests.contract.sshd import Sshd, serving, unix_user
 
 # sshd lets anyone but root serve the own account alone, and accounts are made by root.
-NEEDS_ROOT = {"test_ssh.py", "test_ssh_trust.py", "test_sql.py"}
+NEEDS_ROOT = {
+    "test_host_files.py",
+    "test_hostile_inventory.py",
+    "test_ssh.py",
+    "test_ssh_trust.py",
+    "test_sql.py",
+    "test_ssh_promises.py",
+}
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -68,6 +68,7 @@ def visitor(worker: str) -> Iterator[UnixUser]:
 
 
 class TestAccounts:
+    @pytest.mark.fault("12a", "13b", "13c")
     def test_noise_before_the_command_is_dropped(self, routes: dict[str, Route]) -> None:
         user = UnixUser(routes["ssh-sudo"].user)
         rc = user.home / ".bashrc"
@@ -78,6 +79,7 @@ class TestAccounts:
         rc.write_text(before)
         assert (result.stdout, result.stderr) == (b"out\nC \n", b"err\n")
 
+    @pytest.mark.fault("13a")
     def test_odd_login_shell(self, sshd: Sshd, worker: str) -> None:
         shell = sshd.folder / "odd-shell"
         shell.write_text(ODD_SHELL)
@@ -98,6 +100,7 @@ class TestAccounts:
             runner.run(["true"], timeout=5)
         assert caught.value.code == "os-user"
 
+    @pytest.mark.fault("14")
     def test_sudo_that_asks(self, sshd: Sshd, visitor: UnixUser) -> None:
         with closing(runner_over(ssh_host(sshd, visitor.name))) as runner:
             with pytest.raises(UnreachableError, match=f"{visitor.name} on db1 cannot act as {OS_USER}: ") as caught:
@@ -123,6 +126,7 @@ class TestAccounts:
 
 
 class TestLosses:
+    @pytest.mark.fault("7a")
     def test_connection_lost_in_the_middle(self, sshd: Sshd, visitor: UnixUser, marker: str) -> None:
         with closing(runner_over(ssh_host(sshd, visitor.name), visitor.name)) as runner:
             runner.run(["true"], timeout=5)
@@ -156,6 +160,7 @@ class TestLosses:
                 process.wait(5)
             process.kill()
 
+    @pytest.mark.fault("6d")
     def test_an_sshd_that_hangs_costs_a_bounded_time(self, sshd: Sshd, visitor: UnixUser) -> None:
         with closing(runner_over(ssh_host(sshd, visitor.name), visitor.name)) as runner:
             runner.run(["true"], timeout=5)
@@ -177,6 +182,7 @@ def strict() -> Iterator[Sshd]:
 
 
 class TestLimits:
+    @pytest.mark.fault("16a")
     def test_commands_take_turns_when_sessions_are_few(self, strict: Sshd) -> None:
         with closing(runner_over(ssh_host(strict, OS_USER))) as runner:
             threads = [
@@ -189,6 +195,7 @@ class TestLimits:
                 thread.join(10)
             assert runner.run(["echo", "after"], timeout=5).text == "after\n"
 
+    @pytest.mark.fault("16a")
     def test_no_session_left(self, strict: Sshd) -> None:
         with closing(runner_over(ssh_host(strict, OS_USER))) as runner:
             process = runner.spawn(["cat"])
@@ -241,7 +248,13 @@ class TestDeadlines:
                 waiting.connect_ex(listener.getsockname())
             yield listener.getsockname()[1]
 
-    @pytest.mark.parametrize("kind", ["silent", "blackhole"])
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            pytest.param("silent", marks=pytest.mark.fault("6b")),
+            pytest.param("blackhole", marks=pytest.mark.fault("6a")),
+        ],
+    )
     def test_one_deadline_for_everything(self, sshd: Sshd, kind: str, request: pytest.FixtureRequest) -> None:
         port = request.getfixturevalue(kind)
         host = ssh_host(sshd, OS_USER, port=port, connect_timeout=0.6)
@@ -251,6 +264,18 @@ class TestDeadlines:
         assert 0.5 < time.monotonic() - started < 1.4
         assert caught.value.code == "timeout"
         assert caught.value.node == "db1"
+
+    @pytest.mark.fault("6c")
+    def test_an_sshd_that_hangs_in_the_authentication(self) -> None:
+        """It asks a program for the user's keys, which takes its time."""
+        with serving("AuthorizedKeysCommand /usr/bin/sleep 8\nAuthorizedKeysCommandUser root\n") as slow:
+            (slow.folder / "authorized_keys").write_text("")
+            host = ssh_host(slow, OS_USER, connect_timeout=2.0)
+            started = time.monotonic()
+            with pytest.raises(UnreachableError) as caught:
+                host.connect(NeverCancelled())
+            assert 1.5 < time.monotonic() - started < 6
+            assert caught.value.code == "timeout"
 
     def test_a_failure_is_shared_by_those_who_ask_soon(self, sshd: Sshd, silent: int) -> None:
         host = ssh_host(sshd, OS_USER, port=silent, connect_timeout=0.4)

@@ -60,6 +60,7 @@ class TestHostKeys:
         file = hosts_file(tmp_path / "known", "# a comment\n", "garbage\n", sshd.known_line(name))
         assert connects(ssh_host(sshd, OS_USER, known_hosts_file=file))
 
+    @pytest.mark.fault("15b")
     @pytest.mark.parametrize("name", ["[127.0.0.1]:1", "[127.0.0.2]:{port}", "*,![127.0.0.1]:{port},!127.0.0.1"])
     def test_unknown(self, tmp_path: Path, sshd: Sshd, name: str) -> None:
         file = hosts_file(tmp_path / "known", sshd.known_line(name.format(port=sshd.port)))
@@ -76,6 +77,7 @@ class TestHostKeys:
         subprocess.run(command, shell=True, check=True)
         assert connects(ssh_host(sshd, OS_USER, known_hosts_file=file))
 
+    @pytest.mark.fault("15a")
     def test_changed(self, sshd: Sshd, tmp_path: Path) -> None:
         kind, blob = make_key(tmp_path / "old").with_suffix(".pub").read_text().split()[:2]
         file = hosts_file(tmp_path / "known", f"[127.0.0.1]:{sshd.port} {kind} {blob}\n")
@@ -97,6 +99,7 @@ class TestHostKeys:
         file = hosts_file(tmp_path / "known", "@cert-authority " + sshd.known_line())
         assert "is not known" in refusal(ssh_host(sshd, OS_USER, known_hosts_file=file)).message
 
+    @pytest.mark.fault("15b")
     def test_no_login_is_attempted_at_a_stranger(self, tmp_path: Path) -> None:
         with serving() as sshd:
             refusal(ssh_host(sshd, OS_USER, known_hosts_file=tmp_path / "none"))
