@@ -4,11 +4,11 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 # One file of tests stays on one worker, since its tests share their hosts; quick tiers first.
 PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: test lint unit demo clean servers venv
+.PHONY: test lint unit faults mutants demo clean servers venv
 .NOTPARALLEL:
 
 test: venv servers lint
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 lint: venv
 	ruff check .
@@ -18,6 +18,15 @@ lint: venv
 
 unit: venv
 	@pytest $(wildcard tests/unit tests/properties) $(ARGS)
+
+# Every fault of the catalogue, those that take long too; what it found stands in docs/faults.md.
+faults: venv servers
+	@mkdir -p build
+	@$(PYTEST) -m "fault or slow" --junitxml=build/faults.xml $(ARGS); code=$$?; tools/faults-doc build/faults.xml; exit $$code
+
+# Takes one safety check after the other out of a copy of the code; a quick test has to notice. See docs/mutants.md.
+mutants: venv servers
+	@tools/mutants docs/mutants.md && tools/faults-doc
 
 demo: venv
 	@tools/demo

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import kinds_of
+
 TESTS = Path(__file__).parent
 REAL = TESTS / "real"
 ORDER = ("unit", "properties", "golden", "packaging", "contract", "real", "faults", "bench")
@@ -38,10 +40,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     real = [item for item in items if item.path.is_relative_to(REAL)]
     for item in real:
         item.add_marker(pytest.mark.real)
+    for item in items:
+        item.user_properties += fault_properties(item)
     if real and not has_root():  # named on the command line, which pytest_ignore_collect is not asked about
         config.hook.pytest_deselected(items=real)
         items[:] = [item for item in items if item not in real]
     items.sort(key=lambda item: _rank(tier_of(item.path)))
+
+
+def fault_properties(item: pytest.Item) -> list[tuple[str, object]]:
+    """What tools/faults-doc reads in the results file: the test, and the faults that it shows."""
+    keys = [key for mark in item.iter_markers("fault") for argument in mark.args for key in kinds_of(argument)]
+    test = item.nodeid.split("[")[0].removeprefix(f"{TESTS.name}/")
+    return [("test", test), *(("fault", key) for key in keys)] if keys else []
 
 
 def _rank(tier: str) -> int:

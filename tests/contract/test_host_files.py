@@ -369,7 +369,7 @@ class TestRewind:
         shared.ours(programs / "pg_rewind", "#!/bin/sh\n", 0o755)
         own = f"{shared.ours(shared.folder / 'kept', mode=0o700)}/own"
         shared.link(mark, shared.victim)
-        command = repair_scripts.rewind(an_inventory(*nodes), node, source, str(programs), own=own)
+        command = repair_scripts.rewind(an_inventory(*nodes), node, source, str(programs), own=own, fork="0" * 24)
         assert run(runner, command).status == 0
         assert_private(mark, "done\n")
         install = repair_scripts.install_rewound(node)

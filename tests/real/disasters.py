@@ -14,10 +14,11 @@ import psycopg
 from replctl.model.values import Lsn
 from tests.real.clusters import wait_until
 from tests.real.hosts import Host, Operator
-from tests.real.standing import freeze, thaw
+from tests.real.standing import MAIN, freeze, thaw
 
 TABLE = "entries"
 LOST = re.compile(r"([0-9A-F]+/[0-9A-F]+) to ([0-9A-F]+/[0-9A-F]+)")
+RECEIVERS = "select from pg_stat_wal_receiver where pid is not null"
 COMMITS = re.compile(r"(\d+) commits?")
 
 
@@ -101,17 +102,34 @@ def entries(operator: Operator, name: str) -> set[int]:
         return {row[0] for row in connection.execute(f"select n from {TABLE}")}
 
 
+def assert_entries(operator: Operator, name: str, expected: set[int]) -> None:
+    """A replica that streams may have something still to replay."""
+    with suppress(AssertionError):
+        wait_until(lambda: entries(operator, name) == expected)
+    assert entries(operator, name) == expected
+
+
 def announced(text: str) -> tuple[int, int]:
     """Bytes and commits that replctl said are lost, or kept aside."""
     flat = " ".join(text.split())
     found, commits = LOST.search(flat), COMMITS.search(flat)
-    assert found and commits, text
+    assert found, text
+    assert commits, text
     return Lsn.parse(found[2]) - Lsn.parse(found[1]), int(commits[1])
+
+
+def await_sent(operator: Operator, name: str) -> None:
+    """Until every replica has on its disk what the primary has written so far."""
+    with operator.connect(name) as connection:
+        target = connection.execute("select pg_current_wal_lsn()::text").fetchone()
+        behind = "select from pg_stat_replication where flush_lsn is null or flush_lsn < %s::pg_lsn"
+        wait_until(lambda: not connection.execute(behind, target).fetchall())
 
 
 def lose(operator: Operator, rows: range, name: str = "db1") -> None:
     """The server dies with rows that were acknowledged and that no replica has."""
     host = operator.lan[name]
+    await_sent(operator, name)
     with unsent(host):
         commit(operator, name, rows)
         end_server(host)
@@ -123,3 +141,21 @@ def refuses_connections(operator: Operator, name: str) -> bool:
     except psycopg.OperationalError:
         return True
     return False
+
+
+def step_ids(document: dict[str, Any]) -> set[str]:
+    """The steps' names, without the node behind the colon."""
+    return {step["id"].split(":")[0] for step in document["steps"]}
+
+
+def follow_nobody(operator: Operator, *names: str) -> None:
+    """Replicas that receive nothing more."""
+    for name in names:
+        with operator.connect(name) as connection:
+            connection.execute("alter system set primary_conninfo = ''")
+            connection.execute("select pg_reload_conf()")
+            wait_until(lambda connection=connection: not connection.execute(RECEIVERS).fetchall())
+
+
+def signal_file(host: Host) -> bool:
+    return host.path(f"{MAIN}/standby.signal").exists()

@@ -130,6 +130,7 @@ class TestBeforeAnythingIsContacted:
 class TestSsh:
     """Exit code 7, with what the operator can do about it."""
 
+    @pytest.mark.fault("15a", "15b")
     def test_host_keys(self, operator: Operator) -> None:
         host = operator.lan["db1"]
         (operator.folder / "known_hosts").write_text("")
@@ -147,6 +148,7 @@ class TestSsh:
         make_key(operator.folder / "id_ed25519")
         assert_refused(operator, 7, "init-primary", "db1", "--yes", says=("db1", "postgres", "authorized_keys"))
 
+    @pytest.mark.fault("6a")
     def test_unreachable_host(self, operator: Operator) -> None:
         operator.write_inventory(extra={"ssh": {"connect_timeout": 2}})
         operator.lan["db1"].unplug()
@@ -156,6 +158,7 @@ class TestSsh:
         operator.lan["db1"].stop_sshd()
         assert_refused(operator, 7, "init-primary", "db1", "--yes", says=("db1", "refused"), seconds=6)
 
+    @pytest.mark.fault("14")
     def test_sudo_that_asks(self, operator: Operator) -> None:
         rule = operator.lan["db1"].path(f"/etc/sudoers.d/{DEPLOY}")
         operator.write_inventory(ssh_user=DEPLOY)
@@ -175,6 +178,7 @@ class TestTarget:
         operator.write_inventory(extra={"postgres": {"bin_dir": "/opt/pgsql/bin"}})
         assert_refused(operator, 3, "init-primary", "db1", "--yes", says=("db1", "/opt/pgsql/bin", pg_bin(15)))
 
+    @pytest.mark.fault("24")
     def test_port(self, operator: Operator) -> None:
         host = operator.lan["db1"]
         with taken_port(host):
@@ -186,14 +190,17 @@ class TestTarget:
             hint = ("pg_dropcluster --stop 15 main",)
             assert_refused(operator, 3, "init-primary", "db1", "--yes", says=hint)
 
+    @pytest.mark.fault("19")
     def test_occupied_directory(self, operator: Operator) -> None:
         operator.lan["db1"].run(["sh", "-c", f"mkdir -p {MAIN} && echo precious >{MAIN}/letters"])
         assert_refused(operator, 3, "init-primary", "db1", "--yes", says=("db1", MAIN, "letters"))
 
+    @pytest.mark.fault("45a")
     def test_symlink(self, operator: Operator) -> None:
         operator.lan["db1"].run(["sh", "-c", f"mkdir -p /var/lib/postgresql/15/other && ln -s other {MAIN}"])
         assert_refused(operator, 3, "init-primary", "db1", "--yes", says=("symbolic link", f"{MAIN}/data"))
 
+    @pytest.mark.fault("45b")
     def test_mount_point(self, operator: Operator) -> None:
         host = operator.lan["db1"]
         host.run(["mkdir", "-p", MAIN])
@@ -217,6 +224,7 @@ class TestPasswords:
         refusal = assert_refused(cluster, 3, "init-primary", "db1", "--yes", says=("db1", "password", "inventory"))
         assert refusal["code"] == "sql-authentication"
 
+    @pytest.mark.fault("42")
     def test_wrong_replication_password(self, cluster: Operator) -> None:
         forget(cluster, "db2")
         cluster.write_private("secrets/replication", "not the one\n")
@@ -259,6 +267,7 @@ class TestPrompt:
 class TestInterrupts:
     """A signal during a copy: 130, and nothing of the run is left anywhere."""
 
+    @pytest.mark.fault("2a", "2b", "2c")
     def test_during_a_copy(self, cluster: Operator) -> None:
         host = cluster.lan["db2"]
         forget(cluster, "db2")

@@ -7,6 +7,8 @@ import signal
 import socket
 import time
 
+import pytest
+
 from tests.real.clusters import assert_cluster, ok, rows, slots, wait_until
 from tests.real.hosts import Operator
 from tests.real.ledger import Writer
@@ -23,6 +25,7 @@ def assert_unchanged(operator: Operator, *args: str) -> None:
 
 
 class TestSwitchover:
+    @pytest.mark.fault("1c", "68")
     def test_killed_at_each_point_and_finished(self, cluster: Operator) -> None:
         """Between stop and promotion, after the old primary is marked as a standby, after the promote request."""
         with Writer(cluster) as writer:
@@ -69,6 +72,7 @@ class TestSwitchover:
 
 
 class TestAddReplica:
+    @pytest.mark.fault("1b", "35")
     def test_killed_after_the_slot_and_during_the_copy(self, cluster: Operator) -> None:
         host = cluster.lan["db2"]
         forget(cluster, "db2")
@@ -87,6 +91,7 @@ class TestAddReplica:
 
 
 class TestInitPrimary:
+    @pytest.mark.fault("1a", "22")
     def test_killed_in_initdb_and_after_the_rename(self, operator: Operator) -> None:
         host = operator.lan["db1"]
         run = Watched(operator, "init-primary", "db1", "--yes")
@@ -110,6 +115,7 @@ def leftovers(operator: Operator, name: str) -> list[str]:
 
 
 class TestTwoOperators:
+    @pytest.mark.fault("4", "5")
     def test_the_second_is_told_of_the_first(self, cluster: Operator) -> None:
         host = cluster.lan["db2"]
         forget(cluster, "db2")

@@ -20,6 +20,7 @@ COMBINATIONS = [
 ]
 
 
+@pytest.mark.fault("53")
 @pytest.mark.parametrize(("version", "ssh_user"), COMBINATIONS)
 def test_the_main_job(operator: Operator, version: int, ssh_user: str) -> None:
     operator.write_inventory(version=version, ssh_user=ssh_user)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.real.clusters import assert_cluster, build, ok, status
 from tests.real.hosts import QUICK, Operator
 from tests.real.ledger import Writer
@@ -39,6 +41,7 @@ def test_the_old_primary_right_after_a_switchover(cluster: Operator) -> None:
     assert_cluster(cluster, "db2", ["db1", "db3"])
 
 
+@pytest.mark.fault("62")
 def test_a_demoted_node_that_is_started_by_hand(cluster: Operator) -> None:
     """The run is gone before the promotion, the host reboots, and its init system starts PostgreSQL."""
     host = cluster.lan["db1"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.real.clusters import assert_cluster, assert_env, ok, rows, slots, status, wait_until
 from tests.real.hosts import Operator
 from tests.real.ledger import Writer
@@ -33,6 +35,7 @@ def refused(operator: Operator, node: str, code: int = 3) -> set[str]:
     return {refusal["code"] for refusal in run.document["refusals"]}
 
 
+@pytest.mark.fault("55", "56", "58a", "58b", "75")
 def test_refusals(cluster: Operator) -> None:
     """Every state of a candidate that makes a switchover unsafe, or long."""
     execute(cluster, "db2", "select pg_wal_replay_pause()")
@@ -67,6 +70,7 @@ def test_without_a_node(cluster: Operator) -> None:
     assert [refusal["message"] for refusal in run.document["refusals"]] == ["db3: yes", "db2: no: paused"]
 
 
+@pytest.mark.fault("60")
 def test_an_archive_that_fails(cluster: Operator) -> None:
     """The old primary's postmaster would end only once its backlog is archived."""
     execute(cluster, "db1", "alter system set archive_mode = on", "alter system set archive_command = 'false'")
@@ -77,6 +81,7 @@ def test_an_archive_that_fails(cluster: Operator) -> None:
     assert refused(cluster, "db2") == {"archive-backlog"}
 
 
+@pytest.mark.fault("63")
 def test_an_unreachable_primary(cluster: Operator) -> None:
     """No switchover without it, and a failover only by an explicit statement."""
     cluster.write_inventory(extra={"ssh": {"connect_timeout": 2}})
@@ -89,6 +94,7 @@ def test_an_unreachable_primary(cluster: Operator) -> None:
     assert slots(cluster, "db2") == set()
 
 
+@pytest.mark.fault("54")
 def test_a_candidate_that_freezes_at_the_stop(cluster: Operator) -> None:
     """The primary shuts down cleanly all the same; the proof fails, and the primary is started again."""
     execute(cluster, "db1", "alter system set wal_sender_timeout = '3s'", RELOAD)
@@ -105,6 +111,7 @@ def test_a_candidate_that_freezes_at_the_stop(cluster: Operator) -> None:
     assert_cluster(cluster, "db1", ["db2", "db3"])
 
 
+@pytest.mark.fault("59")
 def test_a_stop_that_takes_too_long(cluster: Operator) -> None:
     """Whether the primary still stops is unknown: nothing is promoted, and the next run sees what became of it."""
     cluster.write_inventory(extra={"timeouts": {"stop": 2}})
@@ -120,6 +127,7 @@ def test_a_stop_that_takes_too_long(cluster: Operator) -> None:
     assert_cluster(cluster, "db2", ["db1", "db3"])
 
 
+@pytest.mark.fault("66")
 def test_a_promotion_that_takes_too_long(cluster: Operator) -> None:
     """The request was sent: it may be carried out at any time, so that there is no way back."""
     cluster.write_inventory(extra={"timeouts": {"promote": 1}})
@@ -137,6 +145,7 @@ def test_a_promotion_that_takes_too_long(cluster: Operator) -> None:
     assert_cluster(cluster, "db2", ["db1", "db3"])
 
 
+@pytest.mark.fault("70")
 def test_a_sibling_that_is_down(cluster: Operator) -> None:
     """The switchover is complete without it; it is left out of the env file and told."""
     control(cluster.lan["db3"], "stop", "-m", "fast")
@@ -149,6 +158,7 @@ def test_a_sibling_that_is_down(cluster: Operator) -> None:
     assert_cluster(cluster, "db2", ["db1", "db3"])
 
 
+@pytest.mark.fault("53")
 def test_to_and_fro_under_load(cluster: Operator) -> None:
     outages: list[float] = []
     with Writer(cluster) as writer:

@@ -81,6 +81,7 @@ def talkative(operator: Operator) -> Operator:
     return operator
 
 
+@pytest.mark.fault("84f")
 def test_no_password_leaves_its_place(talkative: Operator) -> None:
     operator, said = talkative, ""
     with sampled(operator) as sampler:

@@ -88,6 +88,7 @@ def test_nothing_there(operator: Operator) -> None:
     assert document["system_identifier"] is None
 
 
+@pytest.mark.fault("83d", "83g")
 def test_links_and_replay(hurried: Operator) -> None:
     """Two nodes at a time, through the states that a running replica can be in."""
     healthy = look(hurried)
@@ -128,6 +129,7 @@ def test_links_and_replay(hurried: Operator) -> None:
     wait_until(lambda: states(hurried)["db2"] == "archive")
 
 
+@pytest.mark.fault("65a", "65b", "83i")
 def test_nodes_that_do_not_answer(hurried: Operator) -> None:
     host = hurried.lan["db3"]
     control(hurried.lan["db2"], "stop", "-m", "fast")
@@ -161,6 +163,7 @@ def test_nodes_that_do_not_answer(hurried: Operator) -> None:
     assert codes(document, "db3") >= {"sql-only"}
 
 
+@pytest.mark.fault("83e")
 def test_other_clusters_and_strangers(hurried: Operator) -> None:
     first, second = hurried.lan["db1"], hurried.lan["db2"]
     forget(hurried, "db2")
@@ -182,6 +185,7 @@ def unlisted(operator: Operator) -> set[tuple[str, str]]:
     return {(row["kind"], row["name"]) for row in look(operator)["unlisted"]}
 
 
+@pytest.mark.fault("83c")
 def test_two_primaries_and_none(hurried: Operator) -> None:
     execute(hurried, "db3", "select pg_promote()")
     document = look(hurried)
