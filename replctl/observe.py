@@ -31,6 +31,7 @@ from replctl.model.inventory import Inventory, Node, SqlRoute
 from replctl.model.secret import Passwords
 from replctl.model.values import NodeName, SystemIdentifier, WalRange
 from replctl.postgres import statements
+from replctl.postgres.clocks import on_one_clock
 from replctl.postgres.conninfo import passfile_path, passfile_text
 from replctl.postgres.hostprobe import host_probe_command, parse_host_probe
 from replctl.postgres.repair_scripts import wal_tail
@@ -67,6 +68,8 @@ class Inquiry:
     """from each of these nodes."""
     size: bool = False
     """The size of the primary's databases."""
+    segments: bool = False
+    """Which WAL segments the primary has."""
     wal: tuple[tuple[NodeName, tuple[WalRange, ...]], ...] = ()
     """What these nodes' own WAL holds from a position on."""
 
@@ -84,7 +87,7 @@ def observe(fleet: Fleet, inventory: Inventory, passwords: Passwords) -> Cluster
     }
     identifier = _identify(inventory, nodes.values())
     return ClusterFacts(
-        nodes={name: _judge_identity(facts, identifier) for name, facts in nodes.items()},
+        nodes=on_one_clock({name: _judge_identity(facts, identifier) for name, facts in nodes.items()}),
         system_identifier=identifier,
     )
 
@@ -116,6 +119,7 @@ def inquire(
         env=observe_env(inventory, passwords),
         cluster_bytes=_cluster_bytes(facts, fleet, inventory) if inquiry.size else None,
         wal=_read_wal(facts, inquiry, fleet, inventory),
+        primary_wal=_primary_wal(facts, fleet, inventory) if inquiry.segments else None,
     )
 
 
@@ -150,6 +154,14 @@ def _cluster_bytes(facts: ClusterFacts, fleet: Fleet, inventory: Inventory) -> i
     name = facts.primary.node
     with closing(fleet[name].database(timeout=inventory.nodes[name].ssh.connect_timeout)) as database:
         return database.fetch(statements.CLUSTER_BYTES)[0]["bytes"]
+
+
+def _primary_wal(facts: ClusterFacts, fleet: Fleet, inventory: Inventory) -> tuple[str, ...] | None:
+    if facts.primary is None:
+        return None
+    name = facts.primary.node
+    with closing(fleet[name].database(timeout=inventory.nodes[name].ssh.connect_timeout)) as database:
+        return tuple(row["name"] for row in database.fetch(statements.WAL_SEGMENTS))
 
 
 def _read_wal(facts: ClusterFacts, inquiry: Inquiry, fleet: Fleet, inventory: Inventory) -> tuple[WalTail, ...]:

@@ -128,6 +128,7 @@ def rejoin(name: NodeName, consents: Set[Consent]) -> Intent:
             login_at=primary.node if clones else None,
             login_from=(name,) if clones else (),
             size=clones,
+            segments=fork is not None,
             wal=((name, fork.own),) if fork is not None else (),
         )
 

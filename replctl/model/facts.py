@@ -260,6 +260,8 @@ class ServerFacts:
     prepared_transactions: int = 0
     tablespaces: tuple[str, ...] = ()
     """Names of tablespaces beyond PostgreSQL's own two."""
+    clock_s: float | None = None
+    """What the server's own clock said when it was asked, in seconds since 1970."""
 
     @property
     def major(self) -> int:
@@ -414,6 +416,8 @@ class ClusterFacts:
     """Size of the primary's databases; only where the command needs it."""
     wal: tuple[WalTail, ...] = ()
     """Only where the command needs them."""
+    primary_wal: tuple[str, ...] | None = None
+    """Names of the primary's WAL segments; only where the command needs them."""
     debts: tuple[FenceDebt, ...] = ()
     """Reminders, never evidence."""
 

@@ -49,6 +49,7 @@ from replctl.planning.situation import (
     write_passfile,
 )
 from replctl.planning.topology import proven_replicas, slot_on, streams_from_primary
+from replctl.postgres.repair_scripts import segment_name
 
 COMMAND = "rejoin"
 
@@ -143,7 +144,7 @@ def _bring_back(
         return _reclone(situation, primary, facts)
     if fork is None:
         return _as_it_is(situation, primary, facts)
-    if refusals := _check_rewind(situation, primary, facts):
+    if refusals := _check_rewind(situation, primary, facts, fork):
         return situation.refuse(COMMAND, refusals)
     promise = Promise.GIVEN_UP if Consent.DISCARD in consents else Promise.NO_COMMIT
     lane = _rewind(situation, primary, facts, fork, promise)
@@ -207,7 +208,16 @@ def _needs_clone(name: NodeName, why: str) -> Refusal:
     )
 
 
-def _check_rewind(situation: Situation, primary: Primary, facts: Stopped | Replica) -> list[Refusal]:
+def _keeps_since(situation: Situation, fork: Fork) -> bool:
+    """Whether the primary still has its own WAL from the fork on: the replay after pg_rewind goes through all of it.
+
+    WAL is removed from its oldest segment on.
+    """
+    segments, left = situation.facts.primary_wal, segment_name(fork.own[0], situation.facts.wal_segment_bytes)
+    return segments is None or any(one[:8] > left[:8] and one[8:] <= left[8:] for one in segments)
+
+
+def _check_rewind(situation: Situation, primary: Primary, facts: Stopped | Replica, fork: Fork) -> list[Refusal]:
     """What pg_rewind needs and these facts tell (PostgreSQL docs, pg_rewind); its own dry run looks for the rest."""
     name, host, tail = facts.node, facts.host, situation.facts.wal_of(facts.node)
     assert host is not None
@@ -216,6 +226,8 @@ def _check_rewind(situation: Situation, primary: Primary, facts: Stopped | Repli
         missing.append("it has neither data checksums nor wal_log_hints")
     if primary.server.setting("full_page_writes") == "off":
         missing.append(f"full_page_writes is off on {primary.node}")
+    if not _keeps_since(situation, fork):
+        missing.append(f"{primary.node} no longer has its WAL from {fork.at} on")
     if tail is not None and tail.problem is not None:
         missing.append(f"its WAL from the fork on cannot be read ({tail.problem})")
     return [

@@ -163,47 +163,60 @@ def check_rewind(inventory: Inventory, node: Node, source: Node, bin_dir: str) -
     return (*_rewind_command(inventory, node, source, bin_dir, node.postgres.data_dir), "--dry-run")
 
 
-def rewind(inventory: Inventory, node: Node, source: Node, bin_dir: str, *, own: str) -> tuple[str, ...]:
+_REWIND = r"""
+set -e; umask 077
+# Other users may make files beside a data directory: none of them is opened.
+mark() {
+    new=$(mktemp -- "$marker.XXXXXXXX"); echo "$1" >"$new"; sync -- "$new"; mv -fT -- "$new" "$marker"
+}
+[ -d "$data" ] && [ ! -e "$rewind" ] || exit 6
+alive && exit 3
+mkdir -p -- "$own" "$own.wal"
+for file in "$data"/*; do
+    case ${file##*/} in
+        base|global|PG_VERSION|postmaster.*|backup_label*|backup_manifest|tablespace_map*|current_logfiles) ;;
+        *.signal) ;;
+        pg_*) [ -d "$file" ] || cp -a -- "$file" "$own/" ;;
+        *) cp -a -- "$file" "$own/" ;;
+    esac
+done
+# Up to 16 pg_rewind removes WAL that the source has recycled, though the replay after it begins there.
+common='length($0) == 24 && !/[^0-9A-F]/ && ($0 "") < (fork "")'
+for name in $(ls -- "$data/pg_wal" | awk -v fork="$fork" "$common"); do
+    [ -e "$own.wal/$name" ] || ln -- "$data/pg_wal/$name" "$own.wal/" 2>/dev/null ||
+        cp -p -- "$data/pg_wal/$name" "$own.wal/"
+done
+mark "begun $$"
+mv -T -- "$data" "$rewind"; sync -- "$(dirname -- "$data")"
+# Into a file: pg_rewind must not end because the run that reads its output is gone.
+"$@" >"$own.log" 2>&1 || { status=$?; cat -- "$own.log" >&2; exit "$status"; }
+for file in "$own.wal"/*; do
+    [ ! -e "$file" ] || [ -e "$rewind/pg_wal/${file##*/}" ] || cp -p -- "$file" "$rewind/pg_wal/"
+done
+rm -f -- "$own.wal"/*; rmdir -- "$own.wal"
+[ ! -d "$rewind/log" ] || find "$rewind/log" -mindepth 1 -delete
+cp -a -- "$own/." "$rewind/"
+: >"$rewind/standby.signal"
+sync -- "$rewind"/*.conf "$rewind/standby.signal" "$rewind"/pg_wal/* "$rewind/pg_wal" "$rewind"
+mark done
+"""
+
+
+def rewind(inventory: Inventory, node: Node, source: Node, bin_dir: str, *, own: str, fork: str) -> tuple[str, ...]:
     """Move the directory out of its place and rewind it there; then give the node back what is its own.
 
     Its own are the files and directories of the top level that are not PostgreSQL's, the configuration files and the
-    server's log; they are kept in ``own`` meanwhile. The marker says ``begun`` and this shell's pid before the
-    first change, and ``done`` after the last one. Status 6: there is no directory; 3: a server runs in it.
+    server's log; they are kept in ``own`` meanwhile. WAL before the segment ``fork`` stays too. The marker says
+    ``begun`` and this shell's pid before the first change, and ``done`` after the last one. Status 6: there is no
+    directory; 3: a server runs in it.
     """
     return script(
-        "data=$1 rewind=$2 marker=$3 own=$4; shift 4"
-        + ALIVE_FUNCTIONS
-        + r"""
-        set -e; umask 077
-        # Other users may make files beside a data directory: none of them is opened.
-        mark() {
-            new=$(mktemp -- "$marker.XXXXXXXX"); echo "$1" >"$new"; sync -- "$new"; mv -fT -- "$new" "$marker"
-        }
-        [ -d "$data" ] && [ ! -e "$rewind" ] || exit 6
-        alive && exit 3
-        mkdir -p -- "$own"
-        for file in "$data"/*; do
-            case ${file##*/} in
-                base|global|PG_VERSION|postmaster.*|backup_label*|backup_manifest|tablespace_map*|current_logfiles) ;;
-                *.signal) ;;
-                pg_*) [ -d "$file" ] || cp -a -- "$file" "$own/" ;;
-                *) cp -a -- "$file" "$own/" ;;
-            esac
-        done
-        mark "begun $$"
-        mv -T -- "$data" "$rewind"; sync -- "$(dirname -- "$data")"
-        # Into a file: pg_rewind must not end because the run that reads its output is gone.
-        "$@" >"$own.log" 2>&1 || { status=$?; cat -- "$own.log" >&2; exit "$status"; }
-        [ ! -d "$rewind/log" ] || find "$rewind/log" -mindepth 1 -delete
-        cp -a -- "$own/." "$rewind/"
-        : >"$rewind/standby.signal"
-        sync -- "$rewind"/*.conf "$rewind/standby.signal" "$rewind"
-        mark done
-        """,
+        "data=$1 rewind=$2 marker=$3 own=$4 fork=$5; shift 5" + ALIVE_FUNCTIONS + _REWIND,
         node.postgres.data_dir,
         rewind_dir(node),
         rewind_marker(node),
         own,
+        fork,
         *_rewind_command(inventory, node, source, bin_dir, rewind_dir(node)),
     )
 

@@ -41,6 +41,7 @@ select current_setting('server_version_num')::int as version_num,
        (select system_identifier::text from pg_control_system()) as system_identifier,
        pg_is_in_recovery() as in_recovery,
        current_setting('data_directory') as data_directory,
+       extract(epoch from clock_timestamp()) as clock_s,
        (select count(*) from pg_prepared_xacts) as prepared_transactions,
        array(select spcname from pg_tablespace where spcname not in ('pg_default', 'pg_global')) as tablespaces,
        case when current_setting('archive_mode') = 'off' then 0
@@ -125,4 +126,5 @@ select coalesce(bool_and(has_function_privilege(r.oid, f.name, 'execute')), fals
  where r.rolname = %(role)s
 """
 
+WAL_SEGMENTS: Final[LiteralString] = "select name from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$' order by name"
 CLUSTER_BYTES: Final[LiteralString] = "select sum(pg_database_size(oid))::bigint as bytes from pg_database"

@@ -59,6 +59,7 @@ def read_facts(database: Database, node: Node, inventory: Inventory, passwords: 
         archive_backlog=server["archive_backlog"],
         prepared_transactions=server["prepared_transactions"],
         tablespaces=tuple(server["tablespaces"]),
+        clock_s=float(server["clock_s"]),
     )
     if not server["in_recovery"]:
         return Primary(node.name, None, facts, current=Lsn.parse(role["current"]))
@@ -77,7 +78,7 @@ def _replica(node: Node, server: ServerFacts, row: Row) -> Replica:
         paused=row["paused"],
         upstream_host=host,
         upstream_port=port,
-        last_replay_age_ms=_ms(row["last_replay_age_ms"]),
+        last_replay_age_ms=_by_two_clocks(row["last_replay_age_ms"]),
     )
 
 
@@ -116,7 +117,7 @@ def _walsender(row: Row) -> Walsender:
         flushed=_lsn(row["flushed"]),
         replayed=_lsn(row["replayed"]),
         replay_lag_ms=_ms(row["replay_lag_ms"]),
-        reply_age_ms=_ms(row["reply_age_ms"]),
+        reply_age_ms=_by_two_clocks(row["reply_age_ms"]),
         sync_state=row["sync_state"],
         slot=row["slot"],
     )
@@ -155,3 +156,8 @@ def _lsn(text: str | None) -> Lsn | None:
 
 def _ms(value: float | None) -> float | None:
     return None if value is None else max(0.0, float(value))
+
+
+def _by_two_clocks(value: float | None) -> float | None:
+    """One server's clock less another's, in milliseconds; negative where the other is ahead."""
+    return None if value is None else float(value)

@@ -6,17 +6,26 @@ import json
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
-from tests.properties.schedules import Tally
+from tests.properties.schedules import Tally, missing
 
 TALLY = pytest.StashKey[Tally]()
 
 settings.register_profile(
     "quick", max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-settings.register_profile("ci", parent=settings.get_profile("quick"), max_examples=400, derandomize=False)
-settings.load_profile(os.environ.get("REPLCTL_PROPERTIES", "quick"))
+settings.register_profile("ci", parent=settings.get_profile("quick"), max_examples=400)
+settings.register_profile(
+    "search",
+    parent=settings.get_profile("ci"),
+    derandomize=False,
+    phases=(Phase.generate,),
+    report_multiple_bugs=False,
+    print_blob=True,
+)
+PROFILE = os.environ.get("REPLCTL_PROPERTIES", "quick")
+settings.load_profile(PROFILE)
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +35,12 @@ def tally(pytestconfig: pytest.Config) -> Tally:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    found = session.config.stash.get(TALLY, Tally())
     output = getattr(session.config, "workeroutput", None)
     if output is not None:  # a worker of pytest-xdist
-        output["tally"] = json.dumps(session.config.stash.get(TALLY, Tally()).counts)
+        output["tally"] = json.dumps(found.counts)
+    elif PROFILE == "ci" and not session.config.option.keyword and not session.exitstatus and found.counts:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED if missing(found) else session.exitstatus
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -46,3 +58,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         counts = {key.split(":")[1]: count for key, count in sorted(found.items()) if key.startswith(f"{kind}:")}
         text = ", ".join(f"{name} {count}" for name, count in counts.items())
         terminalreporter.line(f"{kind}: {text}")
+    for line in missing(config.stash[TALLY]) if PROFILE == "ci" else ():
+        terminalreporter.line(line, red=True)

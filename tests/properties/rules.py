@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from replctl.model import actions
 from replctl.model.plan import Plan, Step
 from replctl.model.values import SLOT_PREFIX, NodeName
+from replctl.planning.consent import Consent
+from tests.properties.intents import Intent, own_slots
+from tests.properties.wal import Commit
 from tests.properties.world import Directory, World, streams
 
 
@@ -15,42 +19,103 @@ class Rules:
     """Judges every state that follows ``start``. What was wrong there already is not held against the tool."""
 
     start: World
+    intent: Intent
 
     def check(self, world: World, when: object) -> None:
         self._one_primary(world, when)
+        self._none_revivable(world, when)
         self._nothing_lost(world, when)
-        self._nothing_destroyed(world, when)
+        for name in world.machines:
+            self._nothing_destroyed(world, name, f"{name} {when}")
+        self._discarded_on_consent(world, when)
 
     def _one_primary(self, world: World, when: object) -> None:
-        """At most one writable node, and beside it none that a reboot would make a second one."""
-        assert len(world.writable) <= max(1, len(self.start.writable)), f"{world.writable} are writable {when}"
-        if world.writable:
-            waiting = set(world.revivable) - self._already_behind()
-            assert not waiting, f"{waiting} could be revived beside {world.writable} {when}"
+        """Nobody becomes writable beside a primary, and the application never knows of two."""
+        assert len(world.rightful) <= 1, f"{world.rightful} lead the same timeline {when}"
+        for name in set(world.writable) - set(self.start.writable):
+            beside = set(world.writable) - {name} - self._given_up()
+            assert not beside, f"{name} became writable beside {beside} {when}"
+        listed = _listed(world) & set(world.writable) - self._given_up()
+        assert len(listed) <= max(1, len(_listed(self.start) & set(self.start.writable))), f"{listed} are listed {when}"
+
+    def _none_revivable(self, world: World, when: object) -> None:
+        """Beside a primary there is no stopped node that a reboot would make a second one."""
+        if world.rightful:
+            waiting = set(world.revivable) - self._already_behind() - self._given_up()
+            assert not waiting, f"{waiting} could be revived beside {world.rightful} {when}"
+
+    def _given_up(self) -> set[NodeName]:
+        """Nodes out of sight of which the operator has said, now or before, that they accept no writes."""
+        unseen = {name for name, machine in self.start.machines.items() if not machine.reachable}
+        fenced = Consent.FENCED in self.intent.consents and self.intent.command == "failover"
+        return unseen if fenced else unseen - set(self.start.rightful)
 
     def _already_behind(self) -> set[NodeName]:
         """Stopped primaries that somebody else had replaced, or that lacked writes, before this command began."""
-        return {name for name in self.start.revivable if self.start.writable or not _has_all(self.start, name)}
+        return {n for n in self.start.revivable if self.start.writable or _lacks(self.start, n, self.start.promised)}
 
     def _nothing_lost(self, world: World, when: object) -> None:
-        """A node that becomes writable holds every write that was ever acknowledged."""
+        """A node that becomes writable holds every write that was promised; a failover gives up what was announced."""
         for name in set(world.writable) - set(self.start.writable):
-            assert _has_all(world, name), f"{name} lacks acknowledged writes {when}"
+            lacking = _lacks(world, name, replace(world, line=self.start.line).promised)
+            assert not lacking or self.intent.command == "failover", f"{name} lacks {lacking} {when}"
+            if Consent.DATA_LOSS not in self.intent.consents:
+                astray = [other for other in self._standbys(world) if any(world[other].has(c) for c in lacking)]
+                assert not astray, f"{name} became primary, and {astray} have more {when}"
 
-    def _nothing_destroyed(self, world: World, when: object) -> None:
-        """Data directories stay, WAL only grows, and what is not ours is not touched."""
-        for name, machine in self.start.machines.items():
-            now = world[name]
-            if machine.data is not None:
-                assert now.data is not None, f"{name}'s data directory is gone {when}"
-                _same_or_grown(machine.data, now.data, f"{name} {when}")
-            if machine.staging is not None and machine.staging_run is None:
-                assert now.staging == machine.staging, f"{name}'s foreign staging directory was touched {when}"
+    def _standbys(self, world: World) -> list[NodeName]:
+        """Nodes that were no primary: what they have was to be had."""
+        return [name for name, _, data in self.start.members() if "recovery" in data.state and world[name].data]
+
+    def _nothing_destroyed(self, world: World, name: NodeName, when: str) -> None:
+        """What is on a disk stays there, somewhere; what is not ours is not touched."""
+        before, now = self.start[name], world[name]
+        assert len(now.asides) >= len(before.asides), f"a directory that was set aside is gone: {when}"
+        assert now.data is None or not now.data.partial, f"a broken directory got into place: {when}"
+        if before.data is not None and self.intent.command in REPLACING:
+            same = now.data is not None and now.data.wal.holds(before.data.wal)
+            commits = () if same else self.start.commits
+            lost = [commit for commit in commits if before.has(commit) and not _kept(world, name, commit)]
+            assert not lost, f"{lost} are on no disk any more: {when}"
+            assert now.data or now.rewinding or len(now.asides) > len(before.asides), f"its directory is gone: {when}"
+        elif before.data is not None:
+            assert now.data is not None, f"its directory is gone: {when}"
+            _same_or_grown(before.data, now.data, when)
+        if before.staging is not None and before.staging_run is None:
+            assert now.staging == before.staging, f"a foreign staging directory was touched: {when}"
+
+    def _discarded_on_consent(self, world: World, when: object) -> None:
+        """Commits that only this node has leave its data directory by consent alone."""
+        if self.intent.command != "rejoin" or Consent.DISCARD in self.intent.consents:
+            return
+        data, old = world[self.intent.node].data, self.start[self.intent.node].data
+        if data is not None and old is not None and data.wal.holds(old.wal):
+            return
+        taken = [c for c in self.start.commits if old and old.wal.has(c) and not (data and data.wal.has(c))]
+        alone = [c for c in taken if _lacks(self.start, name, [c])] if (name := _primary(self.start)) else []
+        assert not alone, f"{alone} were given up without consent {when}"
 
 
-def _has_all(world: World, name: NodeName) -> bool:
+REPLACING = ("rejoin", "remove-replica")
+"""Commands that may put something else in a data directory's place."""
+
+
+def _primary(world: World) -> NodeName | None:
+    return world.rightful[0] if world.rightful else None
+
+
+def _listed(world: World) -> set[NodeName]:
+    return {world.env[0], *world.env[1]} if world.env is not None else set()
+
+
+def _lacks(world: World, name: NodeName, promised: Iterable[Commit]) -> list[Commit]:
     data = world[name].data
-    return data is not None and all(data.wal.holds(known) for known in world.acknowledged)
+    return [commit for commit in promised if data is None or not data.wal.has(commit)]
+
+
+def _kept(world: World, name: NodeName, commit: Commit) -> bool:
+    primary = _primary(world)
+    return world[name].has(commit) or (primary is not None and world[primary].has(commit))
 
 
 def _same_or_grown(before: Directory, now: Directory, when: str) -> None:
@@ -66,9 +131,23 @@ def check_published(world: World, when: object) -> None:
     """Right after the env file was written, it names nodes in their true roles only."""
     assert world.env is not None
     primary, replicas = world.env
-    assert world.writable == (primary,), f"{primary} is published as the primary {when}"
+    assert world.rightful == (primary,), f"{primary} is published as the primary {when}"
     astray = [name for name in replicas if not streams(world, name, primary)]
     assert not astray, f"{astray} are published and do not stream {when}"
+
+
+def check_slots(start: World, end: World, intent: Intent) -> None:
+    """After a run that nothing disturbed, slots of ours are those of the nodes that follow, and what was there before;
+    a switchover leaves none behind."""
+    for name, machine, _ in end.members():
+        if not (machine.reachable and machine.running):
+            continue
+        used = {end.inventory.nodes[other].slot for other in end.machines if streams(end, other, name)}
+        own, before = own_slots(end, name), own_slots(start, name)
+        assert used <= own, f"{used - own} are missing on {name}"
+        assert own - used <= before, f"{own - used - before} were left on {name}"
+        if intent.command == "promote" and name != intent.node and streams(end, name, intent.node):
+            assert own == used, f"{own - used} keep WAL for nobody on {name}"
 
 
 HARMLESS: dict[type, str] = {
@@ -86,11 +165,26 @@ HARMLESS: dict[type, str] = {
     actions.RepointStandby: "a running standby follows the one primary: nothing else it could rightly follow",
     actions.ConfigureStandby: "a stopped standby stays one, and will follow the one primary when it is started",
     actions.DropSlot: "a slot of ours on a standby, where it keeps WAL for nobody",
+    actions.ReloadConfig: "reads what is there; a change of the files has its own undo",
+    actions.FencePrimary: "two primaries are worse than one that is stopped",
+    actions.ProveFurthest: "asks only",
+    actions.SettleFenceDebt: "the node was seen to be harmless",
+    actions.RecoverAlone: "replays what is there; it stays a stopped node that cannot lead",
+    actions.KeepDivergedWal: "a copy beside the data directory",
+    actions.CheckRewind: "asks only",
 }
 """Changing steps that need no undo, and why."""
 
 
-LASTING = (actions.PublishEnv, actions.RepointStandby, actions.ConfigureStandby, actions.DropSlot)
+LASTING = (
+    actions.PublishEnv,
+    actions.RepointStandby,
+    actions.ConfigureStandby,
+    actions.DropSlot,
+    actions.FencePrimary,
+    actions.SettleFenceDebt,
+    actions.RecoverAlone,
+)
 """Of these, what stays: a run that fails after one of them ends incomplete, not undone."""
 
 
@@ -112,7 +206,8 @@ def _covered(step: Step, before: tuple[Step, ...]) -> bool:
     staged = getattr(step.action, "place", None) is actions.Place.STAGING
     if staged:  # goes with the staging directory that an earlier step of the lane made
         return any(isinstance(earlier.undo, actions.RemoveStaging) for earlier in before)
-    return step.undo is not None or type(step.action) in HARMLESS
+    is_undo_itself = any(step.action == earlier.undo for earlier in before)
+    return step.undo is not None or is_undo_itself or type(step.action) in HARMLESS
 
 
 def lasts(step: Step) -> bool:
@@ -120,10 +215,11 @@ def lasts(step: Step) -> bool:
     return step.undo is None and isinstance(step.action, LASTING) and not staged
 
 
-def what_matters(world: World) -> object:
+def what_matters(world: World, besides: Iterable[NodeName | None] = ()) -> object:
     """A world without what may differ after an undo: writes of clients, passfiles, and what a server read last
-    (a reload is undone before the files are)."""
-    return world.env, {name: _matters(world, name) for name in world.machines}
+    (a reload is undone before the files are); and without nodes that were fenced, which is never undone."""
+    nodes = {name: _matters(world, name) for name in world.machines if name not in set(besides)}
+    return world.env, dict(world.debts), nodes
 
 
 def _matters(world: World, name: NodeName) -> object:

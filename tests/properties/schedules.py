@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
+from replctl.model import actions
 from replctl.model.plan import Plan, Step
-from tests.properties.simulate import simulate, simulate_half
-from tests.properties.world import World, clients_write
+from tests.properties.intents import Intent
+from tests.properties.simulate import EFFECTS, simulate, simulate_half
+from tests.properties.world import World, clients_write, settled
 
 
 class Tally:
@@ -21,8 +23,33 @@ class Tally:
     def count(self, kind: str, name: str) -> None:
         self.counts[f"{kind}:{name}"] += 1
 
+    def interrupted(self, step: Step | None) -> None:
+        """A run that ends right after this step, or in the middle of it, is judged."""
+        if step is not None:
+            self.count("interrupted", type(step.action).__name__)
+
     def __repr__(self) -> str:
         return "Tally()"
+
+
+RUNS = ("killed runs", "undone runs", "executions")
+"""Runs that were interrupted somewhere, and judged to their end."""
+SCHEDULES = 10_000
+EACH = 100
+ONLY_UNDO = {actions.RemoveStaging, actions.ForgetStandby}
+
+
+def missing(tally: Tally) -> list[str]:
+    """What a whole run of the tests has to come across, and did not."""
+    counts = tally.counts
+    schedules = sum(counts[key] for key in counts if key.split(":")[0] in RUNS)
+    kinds = {kind.__name__ for kind in EFFECTS.keys() - ONLY_UNDO}
+    kept = {key.split(":")[1] for key in counts if key.startswith("undone:")}
+    few = [(name, how) for how, names in (("interrupted", kinds), ("undone", kept)) for name in sorted(names)]
+    return [
+        *([f"{schedules} schedules are fewer than {SCHEDULES}"] if schedules < SCHEDULES else []),
+        *(f"{name} was {how} {n} times" for name, how in few if (n := counts[f"{how}:{name}"]) < EACH),
+    ]
 
 
 @dataclass(frozen=True)
@@ -37,6 +64,11 @@ class Moment:
     """The step that ended just now."""
     halves: tuple[World, ...] = ()
     """What a kill in the middle of that step would have left instead."""
+
+    @property
+    def left(self) -> tuple[World, ...]:
+        """What a kill now, or just before, leaves."""
+        return (self.world, *self.halves)
 
     @property
     def when(self) -> str:
@@ -73,6 +105,16 @@ def undone(moment: Moment, tally: Tally) -> Iterator[World]:
     yield world
     for step in reversed(moment.done):
         if step.undo is not None:
-            tally.count("undo", type(step.undo).__name__)
+            tally.count("undone", type(step.action).__name__)
             world = simulate(world, step.node, step.undo)
             yield world
+
+
+def seen_again(world: World, intent: Intent, start: World) -> World:
+    """The next run's world: every node can be reached, but those without which a failover began."""
+    gone = {name for name, machine in start.machines.items() if not machine.reachable and intent.command == "failover"}
+    machines = {
+        name: machine if name in gone else replace(machine, reachable=True, isolated=False)
+        for name, machine in world.machines.items()
+    }
+    return settled(replace(world, machines=machines, run="the next run"))

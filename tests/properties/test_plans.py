@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 from hypothesis import assume, given
@@ -10,63 +10,28 @@ from hypothesis import strategies as st
 
 from replctl.model.actions import InitCluster, Promote, PublishEnv
 from replctl.model.plan import Plan
-from tests.properties.clusters import (
-    EVENTS,
-    Intent,
-    Past,
-    an_event,
-    an_intent,
-    as_it_should_be,
-    happened,
-    links_are_sound,
-    may_run,
-    pasts,
-)
-from tests.properties.rules import Rules, check_published, lasts, uncovered, what_matters
+from tests.properties.cases import Case, cases
+from tests.properties.clusters import EVENTS, Past, an_event, happened, pasts
+from tests.properties.intents import ENDLESS, KEEPS_DIRECTORY, an_intent, as_it_should_be, may_run
+from tests.properties.rules import Rules, check_published, check_slots, lasts, uncovered, what_matters
 from tests.properties.schedules import Tally, in_some_order, moments, undone
 from tests.properties.simulate import NotPossibleError, promotion_happens, simulate, simulate_half
-from tests.properties.world import World, clients_write, settled, unread
+from tests.properties.world import World, clients_write
 
-MISFORTUNES = ("crashed", "rebooted", "stopped by hand", "unreachable", "reachable", "stalled", "lost slot")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A cluster, a command that can be carried out on it, and the order in which its lanes run."""
-
-    past: Past
-    intent: Intent
-    order: int
-
-    @property
-    def random(self) -> Random:
-        return Random(self.order)
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    past = draw(pasts())
-    case = Case(past, draw(an_intent(past.size)), draw(st.integers(0, 9)))
-    world = past.world
-    plan = case.intent.plan(world)
-    assume(isinstance(plan, Plan) and any(plan.steps))
-    assume(may_run(world, plan))
-    assume(case.intent.command == "add-replica" or links_are_sound(world))
-    return case
-
-
-def planned(world: World, intent: Intent) -> Plan:
-    plan = intent.plan(world)
-    assert isinstance(plan, Plan), plan
-    return plan
+AT_ONCE = ("add-replica", "rejoin", "remove-replica", KEEPS_DIRECTORY, *ENDLESS)
+MISFORTUNES = (
+    *("crashed", "crashed ahead", "rebooted", "stopped by hand", "unreachable", "gone", "isolated", "reachable"),
+    *("superseded", "recycled", "stalled", "lost slot"),
+)
 
 
 @given(case=cases())
 def test_every_moment_of_every_run_is_safe(tally: Tally, case: Case) -> None:
     world = case.past.world
-    rules = Rules(world)
-    for moment in moments(world, planned(world, case.intent), case.random, tally):
+    rules = Rules(world, case.intent)
+    for moment in moments(world, case.plan, case.random, tally):
         tally.count("moments", case.intent.command)
+        tally.interrupted(moment.after)
         rules.check(moment.world, moment.when)
         for half in moment.halves:
             rules.check(half, f"in the middle of {moment.after}")
@@ -77,17 +42,18 @@ def test_every_moment_of_every_run_is_safe(tally: Tally, case: Case) -> None:
 
 @given(case=cases())
 def test_every_step_before_the_point_of_no_return_can_be_taken_back_or_is_harmless(case: Case) -> None:
-    assert uncovered(planned(case.past.world, case.intent)) == []
+    assert uncovered(case.plan) == []
 
 
 @given(case=cases())
 def test_undo_of_every_prefix_brings_back_what_matters(tally: Tally, case: Case) -> None:
     world = case.past.world
-    rules, before = Rules(world), what_matters(world)
-    for moment in moments(world, planned(world, case.intent), case.random, tally):
+    rules, before = Rules(world, case.intent), what_matters(world)
+    for moment in moments(world, case.plan, case.random, tally):
         if moment.past_return or any(lasts(step) for step in moment.done):
             return
         tally.count("undone runs", case.intent.command)
+        tally.interrupted(moment.after)
         for state in undone(moment, tally):
             rules.check(state, f"undoing, {moment.when}")
         assert what_matters(state) == before, f"undo {moment.when} leaves something"
@@ -95,45 +61,13 @@ def test_undo_of_every_prefix_brings_back_what_matters(tally: Tally, case: Case)
 
 @given(case=cases())
 def test_a_run_that_nothing_disturbs_is_enough(tally: Tally, case: Case) -> None:
-    """Making, cloning and moving a primary; what only starts an old one again leaves the rest to the next run."""
-    plan = planned(case.past.world, case.intent)
-    assume(case.intent.command == "add-replica" or any(isinstance(s.action, InitCluster | Promote) for s in plan.steps))
+    """Of what only starts an old primary again the rest is left to the next run."""
+    plan = case.plan
+    assume(not plan.refused)
+    assume(case.intent.command in AT_ONCE or any(isinstance(s.action, InitCluster | Promote) for s in plan.steps))
     *_, last = moments(case.past.world, plan, case.random, tally)
     assert as_it_should_be(last.world, case.intent), f"{last.world.env} {last.world.writable}"
-
-
-@given(case=cases(), late=st.booleans())
-def test_the_same_command_converges_from_every_moment(tally: Tally, case: Case, late: bool) -> None:
-    """Killed between two steps, in the middle of one, or while it undoes; ``late``: a promotion that was asked for
-    happens only now."""
-    world, random = case.past.world, case.random
-    for moment in moments(world, planned(world, case.intent), random, tally):
-        left = [moment.world, *moment.halves]
-        if not moment.past_return:
-            left += undone(moment, tally)
-        for state in left:
-            if unread(state):  # a reload by hand mends it: see the docstring of unread
-                continue
-            tally.count("killed runs", case.intent.command)
-            ends = promotion_happens(state) if late else state
-            _converges(ends, case.intent, random, moment.when)
-
-
-def _converges(world: World, intent: Intent, random: Random, when: str) -> None:
-    rules = Rules(world)
-    reached = {name: replace(machine, reachable=True) for name, machine in world.machines.items()}
-    world = settled(replace(world, machines=reached, run="run-2"))
-    for _ in range(3):
-        plan = intent.plan(world)
-        assert isinstance(plan, Plan), f"killed {when}: {plan.refusals}"
-        if not any(plan.steps):
-            break
-        for step in in_some_order(plan, random):
-            world = simulate(clients_write(world), step.node, step.action)
-            rules.check(world, f"killed {when}, then after {step.id}")
-    assert as_it_should_be(world, intent), f"killed {when}: {world.env} {world.writable}"
-    again = [step.id for step in planned(world, intent).steps]
-    assert again == [], f"killed {when}"
+    check_slots(case.past.world, last.world, case.intent)
 
 
 @given(past=pasts(tuple(EVENTS)), data=st.data())
@@ -141,8 +75,8 @@ def test_whatever_is_tried_next_is_safe(tally: Tally, past: Past, data: st.DataO
     """Command after command, each killed somewhere, while nodes crash, vanish and come back in between."""
     world = past.world
     for number in range(3):
-        rules = Rules(world)
         intent = data.draw(an_intent(past.size))
+        rules = Rules(world, intent)
         plan = intent.plan(world)
         if isinstance(plan, Plan) and may_run(world, plan):
             world = _killed_somewhere(world, plan, rules, data, tally)

@@ -9,7 +9,8 @@ import pytest
 
 from replctl.model.plan import Plan, Refused
 from replctl.model.values import NodeName
-from tests.properties.clusters import Intent, Past, as_it_should_be, crashed, run_wholly
+from tests.properties.clusters import Past, crashed
+from tests.properties.intents import Intent, as_it_should_be, run_wholly
 from tests.properties.rules import Rules
 from tests.properties.simulate import promotion_happens, simulate, simulate_half
 from tests.properties.world import World, clients_write
@@ -65,7 +66,7 @@ def test_nobody_else_is_promoted_while_a_request_may_still_be_carried_out() -> N
 @pytest.mark.parametrize("last", ["checkpoint:db1", "stop:db1", "prove:db2", "demote:db1"])
 def test_a_switchover_that_sent_no_request_is_called_off(last: str) -> None:
     before = killed_after(THREE, promote(DB2), last)
-    rules, world = Rules(before), run_wholly(before, promote(DB1))
+    rules, world = Rules(before, promote(DB1)), run_wholly(before, promote(DB1))
     rules.check(world, f"after calling it off, killed after {last}")
     assert as_it_should_be(world, promote(DB1))
     assert world.writable == (DB1,)
@@ -102,7 +103,7 @@ def test_fifty_switchovers_there_and_back_each_killed_somewhere_lose_nothing() -
         plan = intent.plan(world)
         assert isinstance(plan, Plan)
         ends = list(moments_of(world, plan))
-        rules, world = Rules(world), promotion_happens(ends[number * 7 % len(ends)])
+        rules, world = Rules(world, intent), promotion_happens(ends[number * 7 % len(ends)])
         rules.check(world, f"killed in round {number}")
         world = run_wholly(run_wholly(world, intent), intent)
         assert as_it_should_be(world, intent), f"round {number}"

@@ -1,81 +1,23 @@
-"""A simulated cluster as a value: what is on every node's disk, what runs, and how it looks to replctl.
-
-The WAL is a line of branches. A branch is made by initdb or by a promotion and is unique, so that two promotions from
-one timeline can be told apart, as PostgreSQL tells them by their history files.
-"""
+"""A simulated cluster as a value: what is on every node's disk, what runs, and who streams from whom."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from replctl.model.actions import ConfigFile
-from replctl.model.facts import (
-    ClusterFacts,
-    ControlData,
-    DataDirectory,
-    DirectoryState,
-    EnvListing,
-    Foreign,
-    HostFacts,
-    Login,
-    NodeFacts,
-    NoInstance,
-    Postmaster,
-    Primary,
-    ProblemKind,
-    Receiver,
-    Replica,
-    Role,
-    ServerFacts,
-    Setting,
-    Staging,
-    Stopped,
-    Unreachable,
-)
 from replctl.model.inventory import Inventory
-from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline
-from replctl.planning.situation import Situation
+from replctl.model.values import NodeName
 from replctl.postgres.ownership import MARK
 from replctl.postgres.render import Templates, render_config
-from tests.unit.builders import SETTINGS, a_cluster, a_node, a_problem, a_slot, a_walsender
+from tests.properties.wal import Branches, Commit, Wal, prefixes
+from tests.unit.builders import a_cluster, a_node
 
 TEMPLATES = Templates(
     postgresql_conf=f"# {MARK}\nport = {{{{ managed.port }}}}\n", pg_hba_conf="# {{ peers | length }} peers\n"
 )
 """Small ones: every plan renders them for several nodes."""
 HBA = "pg_hba.conf"
-SERVER_SETTINGS = {
-    name: Setting(value, "configuration file") for name, value in (SETTINGS | {"max_wal_senders": "14"}).items()
-}
-
-
-@dataclass(frozen=True)
-class Wal:
-    """The branches that a node's WAL ran through, each with its beginning, and where it ends."""
-
-    branches: tuple[tuple[int, int], ...]
-    """(unique number of the branch, position where it began)"""
-    end: int
-
-    @property
-    def timeline(self) -> int:
-        return len(self.branches)
-
-    def holds(self, other: Wal) -> bool:
-        """Whether all of the other's WAL is part of this: then the other can stream from here."""
-        shared = len(other.branches)
-        if self.branches[:shared] != other.branches:
-            return False
-        left_at = self.branches[shared][1] if len(self.branches) > shared else self.end
-        return other.end <= left_at
-
-    def promoted(self, branch: int) -> Wal:
-        return Wal((*self.branches, (branch, self.end)), self.end + 1)
-
-    def written(self, amount: int) -> Wal:
-        return replace(self, end=self.end + amount)
 
 
 @dataclass(frozen=True)
@@ -87,6 +29,8 @@ class Directory:
     state: str
     """As pg_control has it."""
     checkpoint: int = 0
+    checkpoint_timeline: int = 1
+    """The timeline of the last checkpoint or restartpoint, which may be long ago."""
     signal: bool = False
     upstream: NodeName | None = None
     slot: str | None = None
@@ -95,7 +39,15 @@ class Directory:
     sql: frozenset[str] = frozenset()
     """Roles, database and rights that exist, by the word for each."""
     partial: bool = False
-    """A copy or an initdb that was broken off: nothing can start it."""
+    """A copy, an initdb or a rewind that was broken off: nothing can start it."""
+    told: frozenset[Branches] = frozenset()
+    """Timelines whose history files an upstream sent, though their WAL may never come."""
+    recycled: bool = False
+    """The WAL that pg_rewind needs is gone."""
+
+    @property
+    def cleanly_stopped(self) -> bool:
+        return self.state in ("shut down", "shut down in recovery")
 
 
 @dataclass(frozen=True)
@@ -106,14 +58,24 @@ class Machine:
     staging: Directory | None = None
     staging_run: str | None = None
     """The run in the staging directory's marker; None: somebody else's directory stands there."""
+    rewinding: Directory | None = None
+    """A data directory that was taken out of its place to be rewound."""
+    asides: tuple[Wal | None, ...] = ()
+    """The WAL in each directory that was moved aside, or kept; None where it is not whole."""
     passfile: bool = False
     running: bool = False
     in_recovery: bool = False
+    alone: bool = False
+    """Started as a standby of nobody, by options that no configuration changes."""
     loaded: Mapping[str, str] = field(default_factory=dict)
     """The configuration files as the running server read them last."""
     reachable: bool = True
+    isolated: bool = False
+    """Neither replctl nor any other node reaches it, and clients still do."""
     stalled: bool = False
     """Connected, and receiving nothing."""
+    silent: bool = False
+    """Its walsender has heard nothing of it for long, until that is ended and it comes back."""
     promotion_pending: bool = False
     """A promote request arrived and was not carried out yet."""
 
@@ -126,10 +88,15 @@ class Machine:
         """Stopped, and a reboot would make it writable."""
         return not self.running and self.data is not None and not self.data.signal
 
+    def has(self, commit: Commit) -> bool:
+        """Whether a write is anywhere on the disk."""
+        disks = [disk.wal for disk in (self.data, self.rewinding) if disk is not None and not disk.partial]
+        return any(wal.has(commit) for wal in (*disks, *self.asides) if wal is not None)
+
 
 @dataclass(frozen=True)
 class World:
-    """The truth about a cluster, and the env file."""
+    """The truth about a cluster, the env file, and the operator's notes."""
 
     machines: Mapping[NodeName, Machine]
     env: tuple[NodeName, tuple[NodeName, ...]] | None = None
@@ -137,8 +104,12 @@ class World:
     identity: str | None = None
     """The identity that all members share, once one of them was made."""
     branches: int = 1
-    acknowledged: tuple[Wal, ...] = ()
-    """For each branch that was ever written to: the WAL up to its last acknowledged write."""
+    line: Branches = ()
+    """The branches of the latest promotion: where the cluster rightly goes on."""
+    commits: tuple[Commit, ...] = ()
+    """Every write that a client was told of."""
+    debts: Mapping[NodeName, NodeName] = field(default_factory=dict)
+    """Nodes that have still to be fenced, each with the one that took over."""
 
     @property
     def inventory(self) -> Inventory:
@@ -166,45 +137,74 @@ class World:
         return tuple(name for name, machine, _ in self.members() if machine.writable)
 
     @property
+    def rightful(self) -> tuple[NodeName, ...]:
+        """Of those that accept writes, the ones that nobody took over from."""
+        return tuple(name for name, m, data in self.members() if m.writable and data.wal.branches == self.line)
+
+    @property
     def revivable(self) -> tuple[NodeName, ...]:
         return tuple(name for name, machine, _ in self.members() if machine.revivable)
+
+    @property
+    def promised(self) -> tuple[Commit, ...]:
+        """The writes that the next primary has to have: those of the line that the cluster rightly goes on."""
+        endless = Wal(self.line, max((commit.end for commit in self.commits), default=0))
+        return tuple(commit for commit in self.commits if endless.has(commit))
 
 
 def can_log_in(world: World, source: NodeName, target: NodeName) -> bool:
     """A replication login: the target's server has read a pg_hba.conf that knows the peers, and the role is there."""
     there = world[target]
-    if not there.running or there.data is None or not world[source].passfile:
+    if not there.running or there.data is None or not world[source].passfile or _cut(world, source, target):
         return False
     return "replication" in there.data.sql and there.loaded.get(HBA) == configs(len(world.machines))[target][HBA]
+
+
+def _cut(world: World, source: NodeName, target: NodeName) -> bool:
+    return source != target and (world[source].isolated or world[target].isolated)
 
 
 def streams(world: World, name: NodeName, upstream: NodeName) -> bool:
     """Whether a link between the two stands."""
     here, there = world[name], world[upstream]
-    if not (here.running and here.in_recovery and here.data and there.running and there.data) or name == upstream:
+    if not (_connects(world, name, upstream) and here.data and there.data):
         return False
     own, theirs = here.data, there.data
-    return (
-        own.upstream == upstream
-        and own.identity == theirs.identity
-        and (own.slot is None or own.slot in theirs.slots)
-        and theirs.wal.holds(own.wal)
-        and can_log_in(world, name, upstream)
-    )
+    return (own.slot is None or own.slot in theirs.slots) and theirs.wal.holds(own.wal)
+
+
+def _connects(world: World, name: NodeName, upstream: NodeName) -> bool:
+    """Whether a running standby's walreceiver comes to speak with its upstream."""
+    here, there = world[name], world[upstream]
+    if not (here.running and here.in_recovery and here.data and there.running and there.data) or name == upstream:
+        return False
+    same = here.data.identity == there.data.identity and not here.alone
+    return here.data.upstream == upstream and same and can_log_in(world, name, upstream)
 
 
 def settled(world: World) -> World:
     """Everything written has arrived wherever a link stands."""
-    for _ in world.machines:
-        for name, machine in world.machines.items():
-            upstream = machine.data.upstream if machine.data else None
-            if upstream is None or machine.stalled or not streams(world, name, upstream):
-                continue
-            source = world[upstream].data
-            assert source is not None
-            if machine.data and machine.data.wal != source.wal:
-                world = world.with_data(name, wal=source.wal, sql=source.sql)
+    followers = [(name, m.data.upstream) for name, m in world.machines.items() if m.in_recovery and m.data]
+    for _ in followers:
+        before = world
+        for name, upstream in followers:
+            if upstream is not None and not world[name].stalled and _connects(world, name, upstream):
+                world = _received(world, name, upstream)
+        if world is before:
+            break
     return world
+
+
+def _received(world: World, name: NodeName, upstream: NodeName) -> World:
+    own, source = world[name].data, world[upstream].data
+    assert own is not None
+    assert source is not None
+    if not streams(world, name, upstream):
+        # A walreceiver asks for the history files before it asks for WAL.
+        known = {len(branches) for branches in own.told}
+        told = {some for some in prefixes(source.wal.branches, own.wal.timeline) if len(some) not in known}
+        return world.with_data(name, told=own.told | told) if told else world
+    return world.with_data(name, wal=source.wal, sql=source.sql) if own.wal != source.wal else world
 
 
 def unread(world: World) -> list[NodeName]:
@@ -215,12 +215,17 @@ def unread(world: World) -> list[NodeName]:
 def clients_write(world: World) -> World:
     """Somebody commits on every server that lets him, and is told so."""
     for name in world.writable:
-        data = world[name].data
-        assert data is not None
-        wal = data.wal.written(10)
-        others = tuple(old for old in world.acknowledged if old.branches != wal.branches)
-        world = replace(world.with_data(name, wal=wal), acknowledged=(*others, wal))
+        world = wrote(world, name)
     return settled(world)
+
+
+def wrote(world: World, name: NodeName) -> World:
+    """A client commits, and no standby has received it yet."""
+    data = world[name].data
+    assert data is not None
+    wal = data.wal.written(10)
+    commit = Commit(wal.branches[-1][0], wal.end)
+    return replace(world.with_data(name, wal=wal), commits=(*world.commits, commit))
 
 
 @cache
@@ -239,120 +244,3 @@ def configs(size: int) -> Mapping[NodeName, Mapping[str, str]]:
         for name, node in inventory.nodes.items()
     }
     return {name: {file.name: file.text for file in some} for name, some in files.items()}
-
-
-class Planned(Situation):
-    """Renders each node's files once for all tests: nothing in them depends on the moment."""
-
-    def rendered(self, name: NodeName, major: int) -> tuple[ConfigFile, ...]:  # noqa: ARG002
-        files = configs(len(self.inventory.nodes))[name]
-        return tuple(ConfigFile(file, text) for file, text in files.items())
-
-
-def situation(world: World, logins: tuple[Login, ...] = ()) -> Situation:
-    return Planned(world.inventory, replace(observed(world), logins=logins), TEMPLATES)
-
-
-def tried_logins(world: World, sources: Iterable[NodeName], target: NodeName | None) -> tuple[Login, ...]:
-    """Logins with the password that replctl has, whatever the passfiles hold."""
-    if target is None or not world[target].reachable:
-        return ()
-    refused = a_problem(ProblemKind.SQL_AUTH, "no pg_hba.conf entry")
-    answers = {name: can_log_in(world.with_machine(name, passfile=True), name, target) for name in sources}
-    return tuple(Login(name, target, None if works else refused) for name, works in answers.items())
-
-
-def observed(world: World) -> ClusterFacts:
-    """What observation and inquiry would say of this world."""
-    identities = {m.data.identity for _, m, _ in world.members() if m.data and m.reachable}
-    env = EnvListing() if world.env is None else EnvListing(*world.env, current=True)
-    return ClusterFacts(
-        {name: _node(world, name, machine) for name, machine in world.machines.items()},
-        SystemIdentifier(world.identity) if identities and world.identity else None,
-        env=env,
-    )
-
-
-def _node(world: World, name: NodeName, machine: Machine) -> NodeFacts:
-    if not machine.reachable:
-        return Unreachable(name, a_problem())
-    host = _host(world, machine)
-    data = machine.data
-    if data is None or host.control is None:
-        return NoInstance(name, host)
-    if data.identity != world.identity:
-        return Foreign(name, host, SystemIdentifier(data.identity), machine.running)
-    if not machine.running:
-        return Stopped(name, host, host.control)
-    server = _server(world, name, data)
-    if not machine.in_recovery:
-        return Primary(name, host, server, Lsn(data.wal.end))
-    return _replica(world, name, data, host, server)
-
-
-def _host(world: World, machine: Machine) -> HostFacts:
-    data, staging = machine.data, machine.staging
-    control = None if data is None or data.partial else _control(data)
-    marker = None if staging is None else Staging(machine.staging_run)
-    return HostFacts(
-        hostname="host",
-        bin_dir="/usr/lib/postgresql/15/bin",
-        major=15,
-        glibc="2.36",
-        directory=DataDirectory("/pg", DirectoryState.ABSENT if data is None else DirectoryState.CLUSTER),
-        port_in_use=machine.running,
-        control=control,
-        standby_signal=data is not None and data.signal,
-        postmaster=Postmaster(812, 5432, "ready") if machine.running else None,
-        staging=marker,
-        files={} if data is None else {**data.files, "postgresql.auto.conf": _auto_conf(world, data)},
-        passfile_current=machine.passfile,
-        can_link_socket_dir=True,
-    )
-
-
-def _auto_conf(world: World, data: Directory) -> str:
-    return f"primary_conninfo = 'host={world.inventory.nodes[data.upstream].host} port=5432'\n" if data.upstream else ""
-
-
-def _control(data: Directory) -> ControlData:
-    identity, timeline = SystemIdentifier(data.identity), Timeline(data.wal.timeline)
-    return ControlData(identity, data.state, timeline, Lsn(data.checkpoint), True, True)
-
-
-def _server(world: World, name: NodeName, data: Directory) -> ServerFacts:
-    slots = tuple(a_slot(slot, active=bool(_user_of(world, name, slot))) for slot in sorted(data.slots))
-    links = [other for other in world.machines if streams(world, other, name)]
-    walsenders = tuple(a_walsender(other, slot=world.inventory.nodes[other].slot) for other in links)
-    own = SERVER_SETTINGS | {"primary_slot_name": Setting(data.slot or "", "configuration file")}
-    app, replication = world.inventory.app, world.inventory.replication
-    users = {"replication": replication.user, "app": app.user}
-    roles = (Role(user, True, False, word == "replication", True) for word, user in users.items() if word in data.sql)
-    return ServerFacts(
-        150018,
-        "15.18",
-        SystemIdentifier(data.identity),
-        Timeline(data.wal.timeline),
-        "/pg",
-        own,
-        slots,
-        walsenders,
-        roles=tuple(roles),
-        databases={app.database: app.user} if "database" in data.sql else {},
-        rewind_granted="rewind" in data.sql,
-    )
-
-
-def _user_of(world: World, name: NodeName, slot: str) -> NodeName | None:
-    links = (other for other in world.machines if world[other].data and world[other].data.slot == slot)
-    return next((other for other in links if streams(world, other, name)), None)
-
-
-def _replica(world: World, name: NodeName, data: Directory, host: HostFacts, server: ServerFacts) -> Replica:
-    upstream = data.upstream
-    address = str(world.inventory.nodes[upstream].host) if upstream else None
-    receiver = None
-    if upstream and streams(world, name, upstream):
-        receiver = Receiver("streaming", address, 5432, data.slot, Lsn(data.wal.end), Timeline(data.wal.timeline))
-    end = Lsn(data.wal.end)
-    return Replica(name, host, server, end, end, receiver, "not paused", address, 5432 if address else None)

@@ -157,7 +157,8 @@ def rewind(context: Context, action: Rewind) -> Effect:
     """From its beginning on only a finished directory goes back into place."""
     source = context.inventory.nodes[action.source]
     own = f"{_keep(context, action.kept)}/own"
-    command = repair_scripts.rewind(context.inventory, context.node, source, context.bin_dir(), own=own)
+    fork = repair_scripts.segment_name(action.kept[0], context.facts.wal_segment_bytes)
+    command = repair_scripts.rewind(context.inventory, context.node, source, context.bin_dir(), own=own, fork=fork)
     context.says(f"pg_rewind copies what differs from {action.source}")
     result = context.runner().run(command, timeout=REWIND_SECONDS, check=False)
     if result.status != 0:

@@ -1,0 +1,209 @@
+"""How a simulated cluster looks to replctl: the facts that observation and inquiry would bring home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from replctl.model.actions import ConfigFile
+from replctl.model.facts import (
+    Aside,
+    ClusterFacts,
+    ControlData,
+    DataDirectory,
+    DirectoryState,
+    EnvListing,
+    FenceDebt,
+    Foreign,
+    History,
+    HostFacts,
+    Login,
+    NodeFacts,
+    NoInstance,
+    Postmaster,
+    Primary,
+    ProblemKind,
+    Receiver,
+    Replica,
+    Role,
+    ServerFacts,
+    Setting,
+    Staging,
+    Stopped,
+    Unreachable,
+    Walsender,
+    WalTail,
+)
+from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline, WalRange
+from replctl.planning.situation import Situation
+from tests.properties.wal import history
+from tests.properties.world import TEMPLATES, Directory, Machine, World, can_log_in, configs, streams
+from tests.unit.builders import SETTINGS, a_problem, a_slot, a_walsender
+
+SERVER_SETTINGS = {
+    name: Setting(value, "configuration file") for name, value in (SETTINGS | {"max_wal_senders": "14"}).items()
+}
+
+
+class Planned(Situation):
+    """Renders each node's files once for all tests: nothing in them depends on the moment."""
+
+    def rendered(self, name: NodeName, major: int) -> tuple[ConfigFile, ...]:  # noqa: ARG002
+        files = configs(len(self.inventory.nodes))[name]
+        return tuple(ConfigFile(file, text) for file, text in files.items())
+
+
+def situation(world: World, facts: ClusterFacts) -> Situation:
+    return Planned(world.inventory, facts, TEMPLATES)
+
+
+def tried_logins(world: World, sources: Iterable[NodeName], target: NodeName | None) -> tuple[Login, ...]:
+    """Logins with the password that replctl has, whatever the passfiles hold."""
+    if target is None:
+        return ()
+    refused = a_problem(ProblemKind.SQL_AUTH, "no pg_hba.conf entry")
+    answers = {name: can_log_in(world.with_machine(name, passfile=True), name, target) for name in sources}
+    return tuple(Login(name, target, None if works else refused) for name, works in answers.items())
+
+
+def wal_tail(world: World, name: NodeName, ranges: tuple[WalRange, ...]) -> WalTail:
+    """What pg_waldump would find on a node, timeline after timeline."""
+    data, start = world[name].data, ranges[0].start
+    if data is None or data.recycled:
+        return WalTail(name, start, None, problem="the segments are gone")
+    end, commits = None, 0
+    for one in ranges:
+        left = data.wal.left(one.timeline)
+        if left is None or left <= one.start.position:
+            continue
+        branch = data.wal.branches[one.timeline - 1][0]
+        commits += sum(c.branch == branch and one.start.position < c.end <= left for c in world.commits)
+        end = Lsn(left)
+    return WalTail(name, start, end, commits)
+
+
+def observed(world: World) -> ClusterFacts:
+    """What observation would say of this world."""
+    identities = {m.data.identity for _, m, _ in world.members() if m.data and m.reachable}
+    env = EnvListing() if world.env is None else EnvListing(*world.env, current=True)
+    debts = (FenceDebt(owed, promoted, "2026-11-23T03:15:00Z") for owed, promoted in world.debts.items())
+    return ClusterFacts(
+        {name: _node(world, name, machine) for name, machine in world.machines.items()},
+        SystemIdentifier(world.identity) if identities and world.identity else None,
+        env=env,
+        debts=tuple(debts),
+    )
+
+
+def _node(world: World, name: NodeName, machine: Machine) -> NodeFacts:
+    if not machine.reachable:
+        return Unreachable(name, a_problem())
+    host = _host(world, machine)
+    data = machine.data
+    if data is None or host.control is None:
+        return NoInstance(name, host)
+    if data.identity != world.identity:
+        return Foreign(name, host, SystemIdentifier(data.identity), machine.running)
+    if not machine.running:
+        return Stopped(name, host, host.control)
+    server = _server(world, name, data)
+    if not machine.in_recovery:
+        return Primary(name, host, server, Lsn(data.wal.end))
+    return _replica(world, name, data, host, server)
+
+
+def _host(world: World, machine: Machine) -> HostFacts:
+    data, staging = machine.data, machine.staging
+    control = None if data is None or data.partial else _control(data)
+    marker = None if staging is None else Staging(machine.staging_run)
+    return HostFacts(
+        hostname="host",
+        bin_dir="/usr/lib/postgresql/15/bin",
+        major=15,
+        glibc="2.36",
+        directory=DataDirectory("/pg", DirectoryState.ABSENT if data is None else DirectoryState.CLUSTER),
+        port_in_use=machine.running,
+        control=control,
+        standby_signal=data is not None and data.signal,
+        postmaster=Postmaster(812, 5432, "ready") if machine.running else None,
+        staging=marker,
+        asides=tuple(Aside(f"/pg.replctl-aside-{number}", 1024) for number, _ in enumerate(machine.asides)),
+        files={} if data is None else {**data.files, "postgresql.auto.conf": _auto_conf(world, data)},
+        passfile_current=machine.passfile,
+        can_link_socket_dir=True,
+        histories=_histories(data),
+        wal_timeline=None if data is None else Timeline(data.wal.timeline),
+        slot_names=() if data is None else tuple(sorted(data.slots)),
+        broken_rewind=data is None and machine.rewinding is not None and machine.rewinding.partial,
+        finished_rewind=data is None and machine.rewinding is not None and not machine.rewinding.partial,
+    )
+
+
+def _histories(data: Directory | None) -> tuple[History, ...]:
+    """The file of its own timeline, which names those before it too, and those that it was sent; a promotion does away
+    with the files of timelines that it went through."""
+    if data is None:
+        return ()
+    own = (data.wal.branches,) if data.wal.timeline > 1 else ()
+    return tuple(history(branches) for branches in (*own, *sorted(data.told)))
+
+
+def _auto_conf(world: World, data: Directory) -> str:
+    return f"primary_conninfo = 'host={world.inventory.nodes[data.upstream].host} port=5432'\n" if data.upstream else ""
+
+
+def _control(data: Directory) -> ControlData:
+    recovering = "recovery" in data.state
+    return ControlData(
+        SystemIdentifier(data.identity),
+        data.state,
+        Timeline(data.checkpoint_timeline),
+        Lsn(data.checkpoint),
+        True,
+        True,
+        min_recovery_end=Lsn(data.wal.end if recovering else 0),
+        min_recovery_timeline=Timeline(data.wal.timeline) if recovering else None,
+    )
+
+
+def _server(world: World, name: NodeName, data: Directory) -> ServerFacts:
+    slots = tuple(a_slot(slot, active=bool(_user_of(world, name, slot))) for slot in sorted(data.slots))
+    links = [other for other in world.machines if streams(world, other, name)]
+    walsenders = tuple(_walsender(world, other) for other in links)
+    own = SERVER_SETTINGS | {"primary_slot_name": Setting(data.slot or "", "configuration file")}
+    app, replication = world.inventory.app, world.inventory.replication
+    users = {"replication": replication.user, "app": app.user}
+    roles = (Role(user, True, False, word == "replication", True) for word, user in users.items() if word in data.sql)
+    return ServerFacts(
+        150018,
+        "15.18",
+        SystemIdentifier(data.identity),
+        Timeline(data.wal.timeline),
+        "/pg",
+        own,
+        slots,
+        walsenders,
+        roles=tuple(roles),
+        databases={app.database: app.user} if "database" in data.sql else {},
+        rewind_granted="rewind" in data.sql,
+    )
+
+
+def _walsender(world: World, name: NodeName) -> Walsender:
+    pid = 900 + list(world.machines).index(name)
+    silence = 20_000.0 if world[name].silent else 20.0
+    return a_walsender(name, slot=world.inventory.nodes[name].slot, pid=pid, reply_age_ms=silence)
+
+
+def _user_of(world: World, name: NodeName, slot: str) -> NodeName | None:
+    links = (other for other in world.machines if world[other].data and world[other].data.slot == slot)
+    return next((other for other in links if streams(world, other, name)), None)
+
+
+def _replica(world: World, name: NodeName, data: Directory, host: HostFacts, server: ServerFacts) -> Replica:
+    upstream = None if world[name].alone else data.upstream
+    address = str(world.inventory.nodes[upstream].host) if upstream else None
+    receiver = None
+    if upstream and streams(world, name, upstream):
+        receiver = Receiver("streaming", address, 5432, data.slot, Lsn(data.wal.end), Timeline(data.wal.timeline))
+    end = Lsn(data.wal.end)
+    return Replica(name, host, server, end, end, receiver, "not paused", address, 5432 if address else None)

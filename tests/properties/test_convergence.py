@@ -1,0 +1,54 @@
+"""The same command again brings the goal, whatever moment the run before was broken off at."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from replctl.model.plan import Plan
+from tests.properties.cases import Case, cases
+from tests.properties.intents import ENDLESS, Intent, as_it_should_be, retried
+from tests.properties.rules import Rules
+from tests.properties.schedules import Tally, in_some_order, moments, seen_again, undone
+from tests.properties.simulate import promotion_happens, simulate
+from tests.properties.world import World, clients_write, unread
+
+
+@given(case=cases(), late=st.booleans())
+def test_the_same_command_converges_from_every_moment(tally: Tally, case: Case, late: bool) -> None:
+    """Killed between two steps, in the middle of one, or while it undoes; ``late``: a promotion that was asked for
+    happens only now."""
+    world, random = case.past.world, case.random
+    assume(not case.plan.refused)
+    for moment in moments(world, case.plan, random, tally):
+        left = list(moment.left)
+        if not moment.past_return:
+            left += undone(moment, tally)
+        for state in left:
+            if unread(state):  # a reload by hand mends it: see the docstring of unread
+                continue
+            tally.count("killed runs", case.intent.command)
+            tally.interrupted(moment.after)
+            ends = promotion_happens(state) if late else state
+            _converges(seen_again(ends, case.intent, world), retried(ends, case.intent), random, moment.when)
+
+
+def _converges(world: World, intent: Intent, random: Random, when: str) -> None:
+    rules = Rules(world, intent)
+    for _ in range(3):
+        plan = intent.plan(world)
+        assert isinstance(plan, Plan), f"killed {when}: {plan.refusals}"
+        assert not plan.refused, f"killed {when}: {plan.refused}"
+        if not any(plan.steps):
+            break
+        for step in in_some_order(plan, random):
+            world = simulate(clients_write(world), step.node, step.action)
+            rules.check(world, f"killed {when}, then after {step.id}")
+    assert as_it_should_be(world, intent), f"killed {when}: {world.env} {world.writable}"
+    if intent.command in ENDLESS:
+        return
+    last = intent.plan(world)
+    assert isinstance(last, Plan), f"killed {when}: {last}"
+    assert [step.id for step in last.steps] == [], f"killed {when}"
