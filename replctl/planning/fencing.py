@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from replctl.model.actions import FencePrimary, SettleFenceDebt
 from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Stopped, Unreachable
-from replctl.model.plan import Plan, Refused, Stage, Step
+from replctl.model.plan import Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import NodeName
 from replctl.planning.ancestry import superseded
 from replctl.planning.situation import Situation, step
@@ -40,6 +40,8 @@ def plan_with_fencing(situation: Situation, planner: Callable[[Situation], Plan 
     facts = after_fencing(situation.facts)
     fenced = [name for name, seen in facts.nodes.items() if seen is not situation.facts.nodes[name]]
     planned = planner(replace(situation, facts=facts))
+    if isinstance(planned, Plan) and any(planned.steps) and (doubts := _doubts(facts)):
+        return situation.refuse(planned.command, doubts)
     lanes = [_fence(situation, name) for name in fenced]
     if isinstance(planned, Refused):
         if not lanes:
@@ -54,6 +56,21 @@ def plan_with_fencing(situation: Situation, planner: Callable[[Situation], Plan 
     if settled and any(planned.steps):
         planned = replace(planned, stages=(*planned.stages, Stage((settled,))))
     return planned
+
+
+def _doubts(facts: ClusterFacts) -> list[Refusal]:
+    """The only primary in sight was replaced, says a note, by a node that cannot be asked: nothing is built on it."""
+    return [
+        Refusal(
+            "replaced-primary",
+            debt.node,
+            f"{debt.node} runs as primary, but {debt.promoted} took over from it ({debt.since}) and cannot be reached: "
+            f"what {debt.node} has may not be the cluster's",
+            f"Bring {debt.promoted} back, or mend the way to it. If it is gone for good, take it out of the inventory.",
+        )
+        for debt in facts.debts
+        if facts.primary is not None and facts.primary.node == debt.node and _replaced_out_of_sight(facts, debt.node)
+    ]
 
 
 def _fence(situation: Situation, name: NodeName) -> tuple[Step, ...]:

@@ -98,9 +98,13 @@ def _standbys(world: World) -> list[NodeName]:
 
 
 def _the_last_primary_is_in_sight(world: World) -> bool:
-    """An old primary that writes while the one that took over is out of sight cannot be told from a primary."""
+    """An old primary that writes while the one that took over is out of sight cannot be told from a primary, unless
+    a note reminds of it."""
     seen = [name for name in world.writable if world[name].reachable]
-    return not seen or (bool(world.rightful) and all(world[name].reachable for name in world.rightful))
+    reminded = len(seen) == 1 and (successor := world.debts.get(seen[0])) and not world[successor].reachable
+    return (
+        not seen or bool(reminded) or (bool(world.rightful) and all(world[name].reachable for name in world.rightful))
+    )
 
 
 def _feasible(draw: st.DrawFn, past: Past, command: str) -> Intent | None:

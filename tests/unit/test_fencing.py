@@ -15,7 +15,7 @@ from replctl.planning.publish_env import plan_env_write
 from replctl.planning.rejoin import plan_rejoin
 from replctl.planning.situation import Situation
 from tests.unit.builders import ClusterBuilder, a_cluster
-from tests.unit.plans import DB1, DB2, DB3, steps
+from tests.unit.plans import DB1, DB2, DB3, codes, steps
 from tests.unit.test_ancestry import promoted, two_primaries
 
 DEBT = FenceDebt(DB1, DB2, "2026-11-22T03:00:00+00:00")
@@ -77,3 +77,12 @@ def test_a_debt_is_told_until_the_node_is_seen_to_be_harmless(node, owed: bool) 
     facts = node(a_cluster().primary("db2")).situation(debts=(DEBT,)).facts
     assert owes(facts, DB1) is owed
     assert not owes(facts, DB3)
+
+
+def test_nothing_is_built_on_a_primary_whose_successor_is_out_of_sight() -> None:
+    """What the note reminds of cannot be seen; without the successor in the inventory there is nothing to wait for."""
+    built = a_cluster().primary("db1").unreachable("db2").replica("db3").as_made_by_us().env("db2")
+    planned = plan_with_fencing(built.owing("db1", "db2").situation(), plan_env_write)
+    assert codes(planned) == [("replaced-primary", DB1)]
+    without = a_cluster().primary("db1").replica("db3").as_made_by_us().env("db3").owing("db1", "db2")
+    assert steps(plan_with_fencing(without.situation(), plan_env_write))
