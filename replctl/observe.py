@@ -14,7 +14,6 @@ from replctl.model.facts import (
     ClusterFacts,
     EnvListing,
     Foreign,
-    HostFacts,
     Login,
     NodeFacts,
     NoInstance,
@@ -27,6 +26,7 @@ from replctl.model.facts import (
     Unreachable,
     WalTail,
 )
+from replctl.model.host import HostFacts
 from replctl.model.inventory import Inventory, Node, SqlRoute
 from replctl.model.secret import Passwords
 from replctl.model.values import NodeName, SystemIdentifier, WalRange

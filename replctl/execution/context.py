@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from replctl.execution.session import Session
 from replctl.model.errors import RefusedError
-from replctl.model.facts import ClusterFacts, HostFacts, NoInstance, Primary, Replica, Unreachable
+from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Unreachable
+from replctl.model.host import HostFacts
 from replctl.model.inventory import Inventory, Node
 from replctl.model.plan import Step
 from replctl.model.values import Lsn, NodeName

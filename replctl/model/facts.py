@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from replctl.model.host import ControlData, HostFacts
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline
 
 
@@ -37,137 +38,6 @@ class Problem:
     kind: ProblemKind
     message: str
     hint: str
-
-
-class DirectoryState(StrEnum):
-    """What stands at a data directory's path."""
-
-    ABSENT = "absent"
-    EMPTY = "empty"
-    CLUSTER = "cluster"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class DataDirectory:
-    """The path of a node's data directory as the OS user sees it."""
-
-    path: str
-    state: DirectoryState
-    is_symlink: bool = False
-    is_mount_point: bool = False
-    parent_exists: bool = True
-    can_create: bool = True
-    """Whether the OS user can make files beside it (or the missing parents)."""
-    free_bytes: int | None = None
-    content: tuple[str, ...] = ()
-    """The first few names in a directory that is not a cluster."""
-
-
-@dataclass(frozen=True, slots=True)
-class ControlData:
-    """What pg_controldata reads from a data directory."""
-
-    system_identifier: SystemIdentifier
-    state: str
-    """As pg_controldata spells it: ``shut down``, ``in production``, ``shut down in recovery``, ..."""
-    timeline: Timeline
-    checkpoint: Lsn
-    """Start of the latest checkpoint's record."""
-    checksums: bool
-    wal_log_hints: bool
-    min_recovery_end: Lsn | None = None
-    min_recovery_timeline: Timeline | None = None
-    """None outside of recovery."""
-
-    @property
-    def cleanly_shut_down_primary(self) -> bool:
-        """The last thing written was a shutdown checkpoint, by a server that was not in recovery."""
-        return self.state == "shut down"
-
-
-@dataclass(frozen=True, slots=True)
-class Postmaster:
-    """A live postmaster, told by its pid file."""
-
-    pid: int
-    port: int | None
-    status: str
-    """The pid file's last line: ``ready``, ``standby``, ``starting``, ``stopping``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Staging:
-    """A staging directory beside the data directory, with the marker that makes it ours."""
-
-    run: str | None
-    """None when the marker is missing or unreadable: then it is not ours."""
-    system_identifier: SystemIdentifier | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """A line of a timeline's history: where the timeline ended, and the next one began."""
-
-    timeline: Timeline
-    end: Lsn
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What a node knows of the timelines before one of them, oldest first."""
-
-    timeline: Timeline
-    switches: tuple[Switch, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """A directory that an earlier run moved aside instead of deleting it."""
-
-    path: str
-    size_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """What the host says, without SQL."""
-
-    hostname: str
-    bin_dir: str | None
-    major: int | None
-    """None when no PostgreSQL was found in bin_dir."""
-    glibc: str | None
-    directory: DataDirectory
-    port_in_use: bool
-    """Something listens on the node's PostgreSQL port."""
-    control: ControlData | None = None
-    standby_signal: bool = False
-    postmaster: Postmaster | None = None
-    staging: Staging | None = None
-    asides: tuple[Aside, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    """Text of the configuration files in the data directory, by name."""
-    other_majors: tuple[str, ...] = ()
-    """Other PostgreSQL bin directories seen on the host."""
-    debian_clusters: tuple[str, ...] = ()
-    """``15 main 5432`` for each cluster that postgresql-common knows."""
-    passfile_current: bool = False
-    """The passfile is there and holds what it should."""
-    can_link_socket_dir: bool = False
-    """The OS user can write /run/postgresql."""
-    histories: tuple[History, ...] = ()
-    """The history files in pg_wal: of timelines that the node followed or was told of."""
-    wal_timeline: Timeline | None = None
-    """The latest timeline that has a segment in pg_wal: what the node really went through."""
-    slot_names: tuple[str, ...] = ()
-    """The replication slots in the data directory, running or not."""
-    broken_rewind: bool = False
-    """A directory that pg_rewind began to change stands beside an empty place: nothing may start it."""
-    finished_rewind: bool = False
-    """One that pg_rewind finished stands there, and only has to be put back."""
-    live_rewind: bool = False
-    """One that pg_rewind works on at this moment, perhaps for a run that is gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from replctl.model.facts import ClusterFacts, HostFacts, NodeFacts, Primary, Replica, Silent, Stopped
+from replctl.model.facts import ClusterFacts, NodeFacts, Primary, Replica, Silent, Stopped
+from replctl.model.host import HostFacts
 from replctl.model.values import Lsn, Timeline, WalRange
 
 FIRST = Timeline(1)

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from replctl.model.facts import (
-    Foreign,
-    HostFacts,
-    NoInstance,
-    Primary,
-    ProblemKind,
-    Replica,
-    Silent,
-    Stopped,
-    Unreachable,
-)
+from replctl.model.facts import Foreign, NoInstance, Primary, ProblemKind, Replica, Silent, Stopped, Unreachable
+from replctl.model.host import HostFacts
 from replctl.model.plan import Refusal
 from replctl.model.values import NodeName
 from replctl.planning.ancestry import has_diverged

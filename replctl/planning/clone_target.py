@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from replctl.model.facts import DirectoryState, HostFacts
+from replctl.model.host import DirectoryState, HostFacts
 from replctl.model.inventory import Node
 from replctl.model.plan import Refusal
 from replctl.planning.situation import Situation

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from replctl.model.facts import Aside, HostFacts, NodeFacts, Primary, Replica, ServerFacts, Staging, Unreachable
+from replctl.model.facts import NodeFacts, Primary, Replica, ServerFacts, Unreachable
+from replctl.model.host import Aside, HostFacts, Staging
 from replctl.model.inventory import Node
 from replctl.model.report import Finding, Severity
 from replctl.model.values import NodeName

@@ -7,7 +7,6 @@ from typing import assert_never
 
 from replctl.model.facts import (
     ClusterFacts,
-    DirectoryState,
     Foreign,
     NoInstance,
     Primary,
@@ -17,6 +16,7 @@ from replctl.model.facts import (
     Stopped,
     Unreachable,
 )
+from replctl.model.host import DirectoryState
 from replctl.model.inventory import Inventory, Node
 from replctl.model.report import Finding, NodeState, Severity
 from replctl.model.values import NodeName, Timeline

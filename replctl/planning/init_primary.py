@@ -20,18 +20,8 @@ from replctl.model.actions import (
     WriteConfig,
     WritePassfile,
 )
-from replctl.model.facts import (
-    Foreign,
-    HostFacts,
-    NoInstance,
-    Primary,
-    Replica,
-    Role,
-    ServerFacts,
-    Silent,
-    Stopped,
-    Unreachable,
-)
+from replctl.model.facts import Foreign, NoInstance, Primary, Replica, Role, ServerFacts, Silent, Stopped, Unreachable
+from replctl.model.host import HostFacts
 from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
 from replctl.planning.clone_target import check_start, check_target

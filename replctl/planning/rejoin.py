@@ -13,6 +13,7 @@ from replctl.model.actions import (
     Checkpoint,
     CheckRewind,
     ConfigureStandby,
+    GrantRewind,
     InstallRewound,
     KeepDivergedWal,
     Place,
@@ -245,6 +246,7 @@ def _rewind(
         *(() if keeps_wal(primary, slot) else (new_slot(primary, name, slot),)),
         *_stop(facts),
         *if_needed(write_passfile(situation, name)),
+        *_grant(situation, primary),
         step("checkpoint", source, Checkpoint(), f"pg_rewind has to find {source} on its own timeline"),
         step(
             "recover", name, RecoverAlone(), f"pg_rewind needs a clean stop: {name} replays what it has, as a standby"
@@ -256,6 +258,13 @@ def _rewind(
         forward_only(step("rewind", name, Rewind(source, fork.own), goes_back)),
         *_install(name, source, slot),
     )
+
+
+def _grant(situation: Situation, primary: Primary) -> tuple[Step, ...]:
+    if primary.server.rewind_granted:
+        return ()
+    user = situation.inventory.replication.user
+    return (step("grant-rewind", primary.node, GrantRewind(), f"{user} serves pg_rewind, and may not do so yet"),)
 
 
 def _put_back(situation: Situation, primary: Primary, facts: NoInstance) -> tuple[Step, ...]:

@@ -11,7 +11,6 @@ from replctl.model.errors import ExitCode
 from replctl.model.facts import (
     ClusterFacts,
     Foreign,
-    HostFacts,
     NodeFacts,
     Primary,
     Problem,
@@ -20,6 +19,7 @@ from replctl.model.facts import (
     Stopped,
     Unreachable,
 )
+from replctl.model.host import HostFacts
 from replctl.model.inventory import Inventory, Node
 from replctl.model.plan import OnFailure, Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import NodeName, Timeline

@@ -6,7 +6,6 @@ from typing import assert_never
 
 from replctl.model.facts import (
     ClusterFacts,
-    DirectoryState,
     Foreign,
     NodeFacts,
     NoInstance,
@@ -17,6 +16,7 @@ from replctl.model.facts import (
     Stopped,
     Unreachable,
 )
+from replctl.model.host import DirectoryState
 from replctl.model.inventory import Inventory
 from replctl.model.report import NodeRole, NodeState
 from replctl.model.values import NodeName, Timeline

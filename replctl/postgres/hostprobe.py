@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import cast
 
-from replctl.model.facts import (
+from replctl.model.host import (
     Aside,
     ControlData,
     DataDirectory,

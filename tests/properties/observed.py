@@ -6,20 +6,13 @@ from collections.abc import Iterable
 
 from replctl.model.actions import ConfigFile
 from replctl.model.facts import (
-    Aside,
     ClusterFacts,
-    ControlData,
-    DataDirectory,
-    DirectoryState,
     EnvListing,
     FenceDebt,
     Foreign,
-    History,
-    HostFacts,
     Login,
     NodeFacts,
     NoInstance,
-    Postmaster,
     Primary,
     ProblemKind,
     Receiver,
@@ -27,11 +20,20 @@ from replctl.model.facts import (
     Role,
     ServerFacts,
     Setting,
-    Staging,
     Stopped,
     Unreachable,
     Walsender,
     WalTail,
+)
+from replctl.model.host import (
+    Aside,
+    ControlData,
+    DataDirectory,
+    DirectoryState,
+    History,
+    HostFacts,
+    Postmaster,
+    Staging,
 )
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline, WalRange
 from replctl.planning.situation import Situation

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from replctl.model.plan import Plan
-from tests.properties.cases import Case, cases
+from tests.properties.cases import RARE, Case, cases
 from tests.properties.intents import ENDLESS, Intent, as_it_should_be, retried
 from tests.properties.rules import Rules
 from tests.properties.schedules import Tally, in_some_order, moments, seen_again, undone
@@ -20,6 +20,15 @@ from tests.properties.world import World, clients_write, unread
 def test_the_same_command_converges_from_every_moment(tally: Tally, case: Case, late: bool) -> None:
     """Killed between two steps, in the middle of one, or while it undoes; ``late``: a promotion that was asked for
     happens only now."""
+    _every_moment_converges(tally, case, late)
+
+
+@given(case=cases(RARE), late=st.booleans())
+def test_so_does_what_is_rare(tally: Tally, case: Case, late: bool) -> None:
+    _every_moment_converges(tally, case, late)
+
+
+def _every_moment_converges(tally: Tally, case: Case, late: bool) -> None:
     world, random = case.past.world, case.random
     assume(not case.plan.refused)
     for moment in moments(world, case.plan, random, tally):

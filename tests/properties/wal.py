@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from replctl.model.facts import History, Switch
+from replctl.model.host import History, Switch
 from replctl.model.values import Lsn, Timeline
 
 Branches = tuple[tuple[int, int], ...]

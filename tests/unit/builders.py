@@ -13,16 +13,11 @@ from typing import Any
 
 from replctl.model.facts import (
     ClusterFacts,
-    ControlData,
-    DataDirectory,
-    DirectoryState,
     EnvListing,
     FenceDebt,
     Foreign,
-    HostFacts,
     NodeFacts,
     NoInstance,
-    Postmaster,
     Primary,
     Problem,
     ProblemKind,
@@ -37,6 +32,7 @@ from replctl.model.facts import (
     Unreachable,
     Walsender,
 )
+from replctl.model.host import ControlData, DataDirectory, DirectoryState, HostFacts, Postmaster
 from replctl.model.inventory import Admin, App, Connection, Inventory, Node, PostgresSettings, Replication, SshSettings
 from replctl.model.secret import EnvSecret
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline, slot_name

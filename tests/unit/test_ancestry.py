@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from replctl.model.facts import History, Primary, Switch
+from replctl.model.facts import Primary
+from replctl.model.host import History, Switch
 from replctl.model.values import Lsn, NodeName, Timeline, WalRange
 from replctl.planning.ancestry import Fork, Line, Reach, fork_between, has_diverged, superseded
 from tests.unit.builders import ClusterBuilder, a_cluster

@@ -21,7 +21,8 @@ from replctl.cli.streams import open_console, show
 from replctl.cli.text import SHOWN, escape
 from replctl.execution.journal import Journal, read_journal
 from replctl.model.errors import RefusedError, SqlError
-from replctl.model.facts import NoInstance, Staging
+from replctl.model.facts import NoInstance
+from replctl.model.host import Staging
 from replctl.model.values import NAME_PATTERN, NodeName, SystemIdentifier, slot_name
 from replctl.planning.clone_target import check_target
 from replctl.postgres import scripts

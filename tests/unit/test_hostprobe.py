@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from replctl.model.facts import Aside, DirectoryState, HostFacts, Postmaster, Staging
+from replctl.model.host import Aside, DirectoryState, HostFacts, Postmaster, Staging
 from replctl.model.inventory import Node
 from replctl.model.values import Lsn
 from replctl.postgres.hostprobe import host_probe_command, parse_control_data, parse_host_probe

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from replctl.model.actions import ConfigureStandby, ForgetStandby, NoteFenceDebt, RepointStandby, SettleFenceDebt
-from replctl.model.facts import History, Login, ProblemKind, Switch, WalTail
+from replctl.model.facts import Login, ProblemKind, WalTail
+from replctl.model.host import History, Switch
 from replctl.model.plan import Plan, Refused
 from replctl.model.values import Lsn, Timeline, WalRange
 from replctl.planning.consent import Consent

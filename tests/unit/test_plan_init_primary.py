@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from replctl.model.actions import ConfigFile, Place, WriteConfig
-from replctl.model.facts import DataDirectory, DirectoryState, HostFacts, ProblemKind, Role, Setting, Staging
+from replctl.model.facts import ProblemKind, Role, Setting
+from replctl.model.host import DataDirectory, DirectoryState, HostFacts, Staging
 from replctl.model.plan import Plan
 from replctl.planning.init_primary import plan_init_primary
 from tests.unit.builders import (

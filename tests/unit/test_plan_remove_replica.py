@@ -8,7 +8,8 @@ import pytest
 
 from replctl.model.actions import ConfigureStandby, CreateSlot, Place, PublishEnv, StartPostgres, WritePassfile
 from replctl.model.errors import ExitCode
-from replctl.model.facts import DataDirectory, DirectoryState, FenceDebt, ProblemKind
+from replctl.model.facts import FenceDebt, ProblemKind
+from replctl.model.host import DataDirectory, DirectoryState
 from replctl.model.plan import Plan, Refused
 from replctl.planning.remove_replica import Directory, plan_remove_replica
 from tests.unit.builders import DATA_DIR, ClusterBuilder, a_cluster, a_slot, a_walsender

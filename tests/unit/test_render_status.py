@@ -14,7 +14,8 @@ from rich.console import Console
 
 from replctl.cli.render_status import print_status, status_renderable, status_text
 from replctl.cli.text import escape, human_bytes, human_duration, wrapped
-from replctl.model.facts import Aside, Problem, ProblemKind
+from replctl.model.facts import Problem, ProblemKind
+from replctl.model.host import Aside
 from replctl.model.report import StatusReport
 from replctl.planning.report import status_report
 from tests.unit.builders import ClusterBuilder, a_cluster, a_slot, a_walsender, gib, kib, mib

@@ -9,7 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from replctl.cli.status_json import status_document, status_schema
-from replctl.model.facts import DirectoryState, ProblemKind
+from replctl.model.facts import ProblemKind
+from replctl.model.host import DirectoryState
 from replctl.model.report import Health, NodeReport, NodeRole, NodeState, Severity, StatusReport
 from replctl.model.values import Lsn, Timeline
 from replctl.planning.report import status_report

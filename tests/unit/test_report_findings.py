@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from replctl.cli.status_json import status_schema
-from replctl.model.facts import Aside, DirectoryState, EnvListing, ProblemKind, Setting, Staging
+from replctl.model.facts import EnvListing, ProblemKind, Setting
+from replctl.model.host import Aside, DirectoryState, Staging
 from replctl.model.report import Finding, NodeState, Severity
 from replctl.model.values import NodeName
 from tests.unit.builders import ClusterBuilder, a_cluster, a_slot, a_walsender, gib, mib, settings

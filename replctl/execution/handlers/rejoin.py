@@ -18,7 +18,7 @@ from replctl.model.actions import (
     StopPostgres,
 )
 from replctl.model.errors import CommandFailedError, RefusedError, ReplctlError
-from replctl.model.facts import ControlData
+from replctl.model.host import ControlData
 from replctl.model.values import Lsn, WalRange
 from replctl.postgres import repair_scripts, scripts
 from replctl.postgres.hostprobe import parse_control_data
