@@ -157,7 +157,7 @@ def _continue_beside(situation: Situation, old: Replica, name: NodeName) -> Plan
         COMMAND,
         [
             prepare,
-            side_by_side([*lanes, (*follow(situation, old.node, name), *sweep(old))]),
+            side_by_side([*lanes, follow(situation, old.node, name)]),
             sequence(publish_again(situation, name, (old.node, *siblings))),
         ],
         notes=[f"{old.node} was stopped by a switchover that did not end, and runs as a standby now"],

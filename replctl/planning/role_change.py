@@ -69,13 +69,14 @@ def gather(
 
 
 def follow(situation: Situation, sibling: NodeName, name: NodeName) -> tuple[Step, ...]:
-    """A running standby is pointed to the new primary, and proven to stream from it."""
-    slot = situation.node(sibling).slot
+    """A running standby is pointed to the new primary, and proven to stream from it; what it keeps for nobody goes."""
+    slot, facts = situation.node(sibling).slot, situation.facts.nodes[sibling]
     return (
         step("repoint", sibling, RepointStandby(name, slot), f"{sibling} has to follow {name}"),
         step(
             "streaming", sibling, AwaitStreaming(name), f"a link counts only once {name}'s own WAL has come through it"
         ),
+        *(sweep(facts) if isinstance(facts, Replica) else ()),
     )
 
 
