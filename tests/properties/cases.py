@@ -45,7 +45,7 @@ WEIGHTS = {
     "init-primary": 4,
 }
 COMMANDS = tuple(command for command, weight in WEIGHTS.items() for _ in range(weight))
-RARE = (*("rejoin",) * 4, *("failover",) * 2, "promote", *("remove-replica",) * 4, *("init-primary",) * 2)
+RARE = (*("rejoin",) * 6, *("failover",) * 2, "promote", *("remove-replica",) * 4, *("init-primary",) * 2)
 """What has steps that the others do not come across: they get a share of their own."""
 MAY_START_BROKEN = ("add-replica", "rejoin")
 """Commands that mend links; the others leave a broken one to them."""

@@ -15,7 +15,7 @@ TALLY = pytest.StashKey[Tally]()
 settings.register_profile(
     "quick", max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-settings.register_profile("ci", parent=settings.get_profile("quick"), max_examples=600)
+settings.register_profile("ci", parent=settings.get_profile("quick"), max_examples=700)
 settings.register_profile(
     "search",
     parent=settings.get_profile("ci"),

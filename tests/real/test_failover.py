@@ -33,6 +33,7 @@ from tests.real.watched import Watched
 FENCED, LOSS, DISCARD = "--old-primary-fenced", "--accept-data-loss", "--discard-diverged"
 
 
+@pytest.mark.slow
 @pytest.mark.fault("64")
 def test_of_a_host_that_lost_its_power(cluster: Operator) -> None:
     """Refused until its fencing is stated; then the next command that meets it brings it back."""

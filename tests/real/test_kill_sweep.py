@@ -1,6 +1,6 @@
 """replctl is killed after every remote operation of every changing command, and the same command is run again.
 
-The whole sweep is slow; a sample of it, spread over each command, runs with the other tests.
+The whole sweep is slow; a sample of it runs with the other tests.
 """
 
 from __future__ import annotations
@@ -86,8 +86,6 @@ CASES = {
     "rejoin": Case(("rejoin", "db1", "--discard-diverged"), diverged_primary, streams("db2", "db1", "db3")),
     "remove-replica": Case(("remove-replica", "db3"), nothing, is_gone),
 }
-KEYS = {"add-replica": "1b", "promote": "1c", "failover": "1d", "rejoin": "1e", "remove-replica": "1f"}
-NAMES = [pytest.param(name, marks=pytest.mark.fault(key)) for name, key in KEYS.items()]
 INIT_PRIMARY = Case(("init-primary", "db1"), nothing, is_made)
 
 
@@ -154,18 +152,15 @@ def bare(lan: Lan) -> Callable[[Path], Operator]:
     return restore
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.fault("1d", "1e")
+@pytest.mark.parametrize("name", ["failover", "rejoin"])
 def test_a_sample(standing: Standing, name: str, tmp_path: Path) -> None:
     sweep(standing.restore, CASES[name], tmp_path, some)
 
 
-@pytest.mark.fault("1a")
-def test_a_sample_of_init_primary(lan: Lan, tmp_path: Path) -> None:
-    sweep(bare(lan), INIT_PRIMARY, tmp_path, some)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.fault("1b", "1c", "1d", "1e", "1f")
+@pytest.mark.parametrize("name", list(CASES))
 def test_every_operation(standing: Standing, name: str, tmp_path: Path) -> None:
     sweep(standing.restore, CASES[name], tmp_path, every)
 

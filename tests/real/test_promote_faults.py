@@ -158,6 +158,7 @@ def test_a_sibling_that_is_down(cluster: Operator) -> None:
     assert_cluster(cluster, "db2", ["db1", "db3"])
 
 
+@pytest.mark.slow
 @pytest.mark.fault("53")
 def test_to_and_fro_under_load(cluster: Operator) -> None:
     outages: list[float] = []

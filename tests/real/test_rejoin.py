@@ -20,7 +20,7 @@ from tests.real.disasters import (
     signal_file,
     step_ids,
 )
-from tests.real.hosts import MAJORS, Host, Operator, pg_bin
+from tests.real.hosts import Host, Operator, pg_bin
 from tests.real.standing import MAIN, control, execute, forget, server_process, start, value
 from tests.real.watched import Watched
 
@@ -53,7 +53,9 @@ def checkpoint_timeline(host: Host) -> str:
 
 
 @pytest.mark.fault("77", "81", "82")
-@pytest.mark.parametrize("version", MAJORS)
+@pytest.mark.parametrize(
+    "version", [15, pytest.param(16, marks=pytest.mark.slow), pytest.param(17, marks=pytest.mark.slow), 18]
+)
 def test_a_crashed_primary_comes_back_by_pg_rewind(operator: Operator, version: int) -> None:
     """Its last commits were never sent: they are counted, kept beside the data directory, and asked for. The
     postmaster.pid of its end is still there."""

@@ -83,6 +83,7 @@ def test_an_old_primary_whose_data_stays_is_a_standby_from_then_on(cluster: Oper
     assert_unchanged(cluster, "remove-replica", "db1", "--keep-data", "--yes")
 
 
+@pytest.mark.slow
 def test_an_unreachable_node(cluster: Operator) -> None:
     """Its slot and its place in the env file go at once; what is left is told, and done by the same command later."""
     cluster.write_inventory(extra={"ssh": {"connect_timeout": 4}})
