@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.real.clusters import assert_cluster, assert_env, ok, rows, slots, wait_until
 from tests.real.hosts import Operator
 from tests.real.standing import MAIN, await_streaming, control, execute, frozen, value
