@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import kinds_of
+from tests.properties.tallied import Tallied
 
 TESTS = Path(__file__).parent
 REAL = TESTS / "real"
@@ -30,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not has_root() and os.environ.get("CI") == "true":
         raise pytest.UsageError("CI runs every tier: the hosts of tests/real need root")
     config.pluginmanager.register(TierTimes(), "tier-times")
+    config.pluginmanager.register(Tallied(), "tallied")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -1,0 +1,47 @@
+"""What all workers of a run of the tests came across together: printed at its end, and judged with the profile ci."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+
+import pytest
+
+from tests.properties.schedules import Tally, missing
+
+PROFILE = os.environ.get("REPLCTL_PROPERTIES", "quick")
+
+
+class Tallied:
+    """A plugin of the whole run: workers of pytest-xdist hand their counts to the process that started them."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+
+    @property
+    def _judged(self) -> bool:
+        return PROFILE == "ci" and bool(self.tally.counts)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output["tally"] = json.dumps(self.tally.counts)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        output = getattr(node, "workeroutput", {})
+        self.tally.counts.update(Counter(json.loads(output.get("tally", "{}"))))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        counts = self.tally.counts
+        if not counts:
+            return
+        terminalreporter.section("simulated schedules")
+        for kind in sorted({key.split(":")[0] for key in counts}):
+            found = {key.split(":")[1]: count for key, count in sorted(counts.items()) if key.startswith(f"{kind}:")}
+            terminalreporter.line(f"{kind}: {', '.join(f'{name} {count}' for name, count in found.items())}")
+        for line in missing(self.tally) if self._judged else ():
+            terminalreporter.line(line, red=True)
