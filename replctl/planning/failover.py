@@ -86,7 +86,7 @@ def _plan(situation: Situation, candidate: Replica, old: tuple[Stopped | Unreach
         *(_owe(node.node, name) for node in old if isinstance(node, Unreachable)),
         *refresh_hba(situation, name),
         *(write_passfile(situation, other) for other in siblings),
-        *slots_for(situation, candidate.server, name, siblings),
+        *slots_for(situation, candidate.server, name, (*siblings, *(node.node for node in old))),
         *(_demote(situation, node, name) for node in old if isinstance(node, Stopped)),
         *(_detach(situation, one) for one in situation.facts.replicas if one.node in attached),
         step("furthest", name, ProveFurthest(siblings), f"{name} must have received as much as any other"),

@@ -1,4 +1,5 @@
-"""What all workers of a run of the tests came across together: printed at its end, and judged with the profile ci."""
+"""What all workers of a run of the tests came across together: printed at its end; with the profile ci a run that came
+across too little fails."""
 
 from __future__ import annotations
 
@@ -20,14 +21,16 @@ class Tallied:
         self.tally = Tally()
 
     @property
-    def _judged(self) -> bool:
-        return PROFILE == "ci" and bool(self.tally.counts)
+    def _missing(self) -> list[str]:
+        return missing(self.tally) if PROFILE == "ci" and self.tally.counts else []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
             output["tally"] = json.dumps(self.tally.counts)
+        elif self._missing and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
@@ -43,5 +46,5 @@ class Tallied:
         for kind in sorted({key.split(":")[0] for key in counts}):
             found = {key.split(":")[1]: count for key, count in sorted(counts.items()) if key.startswith(f"{kind}:")}
             terminalreporter.line(f"{kind}: {', '.join(f'{name} {count}' for name, count in found.items())}")
-        for line in missing(self.tally) if self._judged else ():
+        for line in self._missing:
             terminalreporter.line(line, red=True)

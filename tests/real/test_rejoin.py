@@ -168,8 +168,16 @@ def test_without_checksums_and_hints_it_needs_a_new_clone(cluster: Operator) -> 
     assert_cluster(cluster, "db2", ["db1", "db3"])
 
 
+def write_segments(operator: Operator, name: str) -> None:
+    """Three more segments of WAL; a checkpoint removes those before them that nobody needs."""
+    for number in range(200, 203):
+        commit(operator, name, range(number, number + 1))
+        execute(operator, name, "select pg_switch_wal()")
+
+
 def recycle(operator: Operator, name: str, segment: str) -> None:
-    """Until a node has no such WAL segment any more."""
+    """Until a node has no such WAL segment any more: nothing keeps it for db1."""
+    execute(operator, name, "select pg_drop_replication_slot('replctl_db1')")
 
     def gone() -> bool:
         execute(operator, name, "checkpoint")
@@ -196,13 +204,19 @@ def test_wal_before_the_fork_that_the_new_primary_recycled(cluster: Operator) ->
 def test_wal_since_the_fork_that_the_new_primary_recycled(crashed: Operator) -> None:
     """pg_rewind would work, and its result never catch up."""
     segment = value(crashed, "db2", "select pg_walfile_name(pg_current_wal_lsn())")
-    for number in range(200, 203):
-        commit(crashed, "db2", range(number, number + 1))
-        execute(crashed, "db2", "select pg_switch_wal()")
+    write_segments(crashed, "db2")
     recycle(crashed, "db2", segment)
     needed = refusal(rejoin(crashed, "db1", CONSENT, code=3), "needs-clone")
     assert "db2 no longer has its WAL from" in needed["message"]
     rejoin(crashed, "db1", CONSENT, "--reclone")
+    assert_cluster(crashed, "db2", ["db1", "db3"])
+
+
+def test_wal_since_the_fork_is_kept_for_the_old_primary(crashed: Operator) -> None:
+    """However long it takes to come back, within max_slot_wal_keep_size: its slot is made by the failover."""
+    write_segments(crashed, "db2")
+    execute(crashed, "db2", "checkpoint", "checkpoint")
+    rejoin(crashed, "db1", CONSENT)
     assert_cluster(crashed, "db2", ["db1", "db3"])
 
 

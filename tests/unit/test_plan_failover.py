@@ -98,6 +98,12 @@ def test_the_loss_is_announced_from_its_own_wal() -> None:
     assert any("could not be read: segment 0 is gone" in note for note in unknown)
 
 
+@pytest.mark.parametrize("lost", [crashed(), out_of_sight()])
+def test_wal_is_kept_for_the_old_primary_too(lost: ClusterBuilder) -> None:
+    """It may come back after many a checkpoint, and pg_rewind leaves all WAL since the fork to be replayed."""
+    assert {"slot:db1", "slot:db3"} <= set(steps(plan(lost, FENCED)))
+
+
 @pytest.mark.parametrize("consents", [NOTHING, FENCED])
 def test_a_primary_that_answers_is_not_failed_over(consents) -> None:
     alive = a_cluster().primary("db1").replica("db2").replica("db3").as_made_by_us()
