@@ -29,6 +29,8 @@ class DataDirectory:
     parent_exists: bool = True
     can_create: bool = True
     """Whether the OS user can make files beside it (or the missing parents)."""
+    can_write: bool = True
+    """Whether the OS user can make files in it, where it holds a cluster."""
     free_bytes: int | None = None
     content: tuple[str, ...] = ()
     """The first few names in a directory that is not a cluster."""

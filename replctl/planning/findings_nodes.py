@@ -23,6 +23,7 @@ from replctl.model.values import NodeName, Timeline
 from replctl.planning.findings_replication import replication_findings
 from replctl.planning.hints import bring_back
 from replctl.planning.states import state_of
+from replctl.planning.synchronous import commits_wait
 from replctl.planning.topology import server_of, walsender_owner
 
 
@@ -44,6 +45,7 @@ def node_findings(inventory: Inventory, facts: ClusterFacts, name: NodeName) -> 
             yield from _later_timeline(facts, name, found.control.timeline)
         case Primary():
             yield from _without_ssh(name, found.ssh, node)
+            yield from commits_wait(inventory, found)
         case Replica():
             yield from _without_ssh(name, found.ssh, node)
             yield from replication_findings(inventory, facts, found)

@@ -14,6 +14,7 @@ from replctl.planning.situation import (
     refuse_unreachable,
 )
 from replctl.planning.states import ORDERED_SETTINGS
+from replctl.planning.synchronous import check_synchronous
 from replctl.planning.topology import is_ours, streams_from_primary, walsender_of
 from replctl.postgres.conf_syntax import parse_conf
 from replctl.postgres.conninfo import parse_upstream
@@ -45,6 +46,9 @@ def check_candidate(situation: Situation, old: Primary, name: NodeName) -> list[
         *_check_logins(situation, name),
         *_check_stop(old),
         *_check_collation(situation, old, facts),
+        *_check_writable(old),
+        *_check_writable(facts),
+        *check_synchronous(situation, old, facts),
     ]
 
 
@@ -303,6 +307,21 @@ def _check_stop(old: Primary) -> list[Refusal]:
             old.node,
             f"{old.node} has {old.server.archive_backlog} WAL segments waiting for archive_command",
             "Mend archiving first: the old primary could not come back until they are archived.",
+        )
+    ]
+
+
+def _check_writable(node: Primary | Replica) -> list[Refusal]:
+    """What makes a primary a standby, and a standby the primary, are files in their data directories."""
+    if node.host is None or node.host.directory.can_write:
+        return []
+    return [
+        _refuse(
+            "read-only-directory",
+            node.node,
+            f"{node.node}: the OS user cannot make files in {node.host.directory.path}, so that its role could not "
+            "be changed",
+            "Give the directory back to the OS user (mode 0700), or mount its file system for writing.",
         )
     ]
 

@@ -72,6 +72,7 @@ if [ -d "$data" ] && [ ! -r "$data" ]; then
     say directory other; say content "(not readable by $(id -un))"
 elif [ -f "$data/PG_VERSION" ] && [ -f "$data/global/pg_control" ]; then
     say directory cluster
+    [ -w "$data" ] || say read-only yes
     [ -e "$data/standby.signal" ] && say standby yes
     "$bin/pg_controldata" -D "$data" 2>/dev/null | sed 's/^/control\t/'
     for name in postgresql.conf pg_hba.conf postgresql.auto.conf; do
@@ -194,6 +195,7 @@ def _directory(found: defaultdict[str, list[str]], path: str) -> DataDirectory:
         is_mount_point=bool(found["mount"]),
         parent_exists=bool(found["parent"]),
         can_create=bool(found["can-create"]),
+        can_write=not found["read-only"],
         free_bytes=int(free) if free.isdigit() else None,
         content=tuple(found["content"]),
     )

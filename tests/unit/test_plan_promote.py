@@ -136,7 +136,7 @@ def test_notes() -> None:
     primary = built.facts[DB1]
     built.change("db1", server=replace(primary.server, archive_backlog=3, prepared_transactions=2))
     candidate = built.facts[DB2]
-    built.change("db2", server=replace(candidate.server, settings=settings(synchronous_standby_names="db9")))
+    built.change("db2", server=replace(candidate.server, settings=settings(synchronous_standby_names="db3")))
     login = Login(DB3, DB2, a_problem(ProblemKind.FORWARDING, "forwarding is forbidden"))
     assert list(notes_of(plan(built, logins=(login,)))) == [
         "db1 still has 3 WAL segments to archive before it can come back",

@@ -19,6 +19,7 @@ from tests.unit.test_report import report_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 INFO, WARNING, CRITICAL = Severity.INFO, Severity.WARNING, Severity.CRITICAL
+NOBODY = settings(synchronous_standby_names="FIRST 2 (b, c)")
 PENDING = {"max_connections": Setting("100", "configuration file", None, pending_restart=True)}
 
 
@@ -77,6 +78,7 @@ CASES: dict[str, tuple[Severity, str | None, str, ClusterBuilder]] = {
         pair(receiver=None, slot={"wal_status": "lost"}),
     ),
     "slot-stale": (WARNING, "a", "pg_drop_replication_slot('replctl_a')", pair().idle_slot("a", "a")),
+    "commits-wait": (WARNING, "a", "whose standbys are b.", a_cluster().primary("a", settings=NOBODY).replica("b")),
     "slot-unlisted": (WARNING, "a", "pg_drop_replication_slot", pair().slots("a", a_slot("x", active=False))),
     "walsender-unlisted": (INFO, "a", "inventory", pair().walsenders("a", a_walsender("pg_basebackup"))),
     "walsender-duplicate": (WARNING, "b", "name of its own", pair().walsenders("a", a_walsender("b"))),

@@ -7,9 +7,13 @@ from dataclasses import replace
 import pytest
 
 from replctl.model.facts import Login, ProblemKind
+from replctl.model.host import DataDirectory, DirectoryState
 from replctl.planning.promote import plan_promote
-from tests.unit.builders import ClusterBuilder, a_cluster, a_problem, a_slot, mib, settings
+from tests.unit.builders import DATA_DIR, ClusterBuilder, a_cluster, a_problem, a_slot, a_walsender, mib, settings
 from tests.unit.plans import DB1, DB2, DB3, codes, notes_of, steps
+
+SYNCHRONOUS = "synchronous_standby_names"
+READ_ONLY = DataDirectory(DATA_DIR, DirectoryState.CLUSTER, can_write=False)
 
 
 def pair(**replica) -> ClusterBuilder:
@@ -48,6 +52,12 @@ def with_server(built: ClusterBuilder, name: str, **fields) -> ClusterBuilder:
         (pair(setting={"max_connections": "200"}), ("ordered-setting", "db1")),
         (pair().slots("db1", a_slot("sub", kind="logical")), ("logical-slot", "db1")),
         (with_server(pair(), "db1", archive_backlog=11), ("archive-backlog", "db1")),
+        (pair().host("db1", directory=READ_ONLY), ("read-only-directory", "db1")),
+        (pair().host("db2", directory=READ_ONLY), ("read-only-directory", "db2")),
+        (pair(setting={SYNCHRONOUS: "db9"}), ("synchronous-standbys", "db2")),
+        (pair(setting={SYNCHRONOUS: "db2"}), ("synchronous-standbys", "db2")),
+        (pair(setting={SYNCHRONOUS: "ANY 2 (*)"}), ("synchronous-standbys", "db2")),
+        (pair(setting={SYNCHRONOUS: "FIRST 2 (db1, db3)"}).unreachable("db3"), ("synchronous-standbys", "db2")),
     ],
 )
 def test_refused(built: ClusterBuilder, expected: tuple[str, str]) -> None:
@@ -66,6 +76,10 @@ def test_refused(built: ClusterBuilder, expected: tuple[str, str]) -> None:
         pair(setting={"max_connections": "50"}),
         pair().slots("db1", a_slot("sub", kind="logical", temporary=True)),
         with_server(pair(), "db1", archive_backlog=10),
+        with_server(pair(), "db1", settings=settings(synchronous_standby_names="db9")),
+        pair(setting={SYNCHRONOUS: "DB1, db9"}),
+        pair(setting={SYNCHRONOUS: "barman"}).walsenders("db1", a_walsender("barman")),
+        pair(setting={SYNCHRONOUS: "FIRST 2 (db1, db3)"}).replica("db3"),
     ],
 )
 def test_not_refused(built: ClusterBuilder) -> None:

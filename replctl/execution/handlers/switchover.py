@@ -8,7 +8,7 @@ from replctl.execution.context import Changed, Context, Effect, Unchanged
 from replctl.execution.handlers.files import FILE_SECONDS
 from replctl.execution.handlers.server import start
 from replctl.model.actions import ProbeWrite, Promote, ProveCaughtUp, ReviveOldPrimary
-from replctl.model.errors import ReplctlError, WaitTimeoutError
+from replctl.model.errors import ReplctlError, SqlError, WaitTimeoutError
 from replctl.model.values import Lsn, NodeName
 from replctl.postgres import scripts
 from replctl.postgres.hostprobe import parse_control_data
@@ -99,7 +99,22 @@ def _send_request(context: Context, database: Database) -> None:
         context.runner().run(command, timeout=COMMAND_SECONDS)
     except ReplctlError as error:
         context.session.reporter.warn(f"{error.message}; asking over SQL instead")
+        _ask_over_sql(context, database)
+
+
+def _ask_over_sql(context: Context, database: Database) -> None:
+    try:
         database.fetch("select pg_promote(false)")
+    except SqlError as error:
+        if not _in_recovery(database):  # the first request was heard all the same
+            return
+        old = context.facts.primary
+        back = f" Or `replctl promote {old.node}` starts {old.node} again." if old else ""
+        raise ReplctlError(
+            f"{error.message}: the promote request was refused",
+            hint=f"Mend that, and run the same command again.{back}",
+            node=context.name,
+        ) from error
 
 
 def _in_recovery(database: Database) -> bool:
