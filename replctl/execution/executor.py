@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from threading import current_thread, main_thread
 from typing import Protocol
@@ -19,11 +19,12 @@ from replctl.model.errors import (
     InterruptedByOperator,
     ReplctlError,
     SqlError,
+    UnreachableError,
     WaitTimeoutError,
 )
 from replctl.model.facts import ClusterFacts
 from replctl.model.outcome import Outcome, OutcomeKind, StepOutcome, StepResult
-from replctl.model.plan import OnFailure, Plan, Refusal, Stage, Step
+from replctl.model.plan import OnFailure, Plan, Refusal, Step
 
 INVALID_LOGIN = "28P01"
 """invalid_password (PostgreSQL docs, appendix A)."""
@@ -36,6 +37,10 @@ class Guard(Protocol):
 
     def raise_if_lost(self) -> None:
         """Raises LockLostError once no further change may be made."""
+        ...
+
+    def beat(self) -> None:
+        """Ask every node now whether the lock is still held there. Raises nothing: raise_if_lost() tells it."""
         ...
 
 
@@ -54,6 +59,8 @@ class _Lane:
     """The steps that changed something, or may have, oldest first."""
     failure: ReplctlError | None = None
     past_return: bool = False
+    whole: bool = False
+    """Every step of it was carried out. False without a failure: replctl itself failed, with a bug."""
 
 
 class Execution:
@@ -81,22 +88,26 @@ class Execution:
         self._results = {step.id: StepResult(step.id, step.node, step.why, StepOutcome.NOT_RUN) for step in plan.steps}
 
     def run(self) -> Outcome:
-        """Carry the plan out. Raises nothing that a step raises: the outcome tells it."""
-        failures: list[ReplctlError] = []
-        trail: list[Step] = []
-        past_return = False
+        """Carry the plan out. Raises nothing that a step raises: the outcome tells it. A bug is raised, when what it
+        left half done is undone like after any other failure."""
+        begun: list[_Lane] = []
         with self._session.cancellation.changing():
-            for stage in self._plan.stages:
-                lanes = self._run_stage(stage)
-                failed = [lane for lane in lanes if lane.failure is not None]
-                failures += [lane.failure for lane in failed if lane.failure is not None]
-                past_return = past_return or any(lane.past_return for lane in lanes)
-                trail += [step for lane in lanes if lane.failure is None for step in lane.changed]
-                if failed and stage.on_failure is OnFailure.STOP:
-                    break
-            if failures and not past_return and not self._succeeded():
-                self._undo(trail)
-        return self._outcome(failures)
+            try:
+                for stage in self._plan.stages:
+                    lanes = [_Lane(steps) for steps in stage.lanes]
+                    begun += lanes
+                    self._run_stage(lanes, stage.on_failure)
+                    if stage.on_failure is OnFailure.STOP and not all(lane.whole for lane in lanes):
+                        break
+            finally:
+                self._unwind(begun)
+        return self._outcome([lane.failure for lane in begun if lane.failure is not None])
+
+    def _unwind(self, begun: Sequence[_Lane]) -> None:
+        """When a lane broke off, which was undone by itself, take back what the others did."""
+        broke_off = not all(lane.whole for lane in begun)
+        if broke_off and not any(lane.past_return for lane in begun) and not self._succeeded():
+            self._undo([step for lane in begun if lane.whole for step in lane.changed])
 
     def _succeeded(self) -> bool:
         """Whether an independent lane got somewhere, so that what it rests on has to stay."""
@@ -108,31 +119,31 @@ class Execution:
             for step in lane
         )
 
-    def _run_stage(self, stage: Stage) -> list[_Lane]:
-        lanes = [_Lane(steps) for steps in stage.lanes]
+    def _run_stage(self, lanes: Sequence[_Lane], on_failure: OnFailure) -> None:
         if len(lanes) == 1:
-            self._run_lane(lanes[0], stage.on_failure)
-            return lanes
+            self._run_lane(lanes[0], on_failure)
+            return
         with ThreadPoolExecutor(len(lanes)) as pool:
-            running = [pool.submit(self._run_lane, lane, stage.on_failure) for lane in lanes]
+            running = [pool.submit(self._run_lane, lane, on_failure) for lane in lanes]
         for run in running:
             run.result()
-        return lanes
 
     def _run_lane(self, lane: _Lane, on_failure: OnFailure) -> None:
+        try:
+            self._run_steps(lane, on_failure)
+            lane.whole = True
+        except ReplctlError as failure:
+            lane.failure = failure
+        finally:
+            if not lane.whole and not lane.past_return:
+                self._undo(lane.changed)
+
+    def _run_steps(self, lane: _Lane, on_failure: OnFailure) -> None:
         for step in lane.steps:
             # What follows a promotion up to the env file is not interrupted: the application waits for it.
             shielded = lane.past_return and on_failure is OnFailure.STOP
-            try:
-                self._begin(step, lane, shielded=shielded)
-                self._carry_out(
-                    step, lane, shielded=shielded or (step.point_of_no_return and on_failure is OnFailure.STOP)
-                )
-            except ReplctlError as failure:
-                lane.failure = failure
-                break
-        if lane.failure is not None and not lane.past_return:
-            self._undo(lane.changed)
+            self._begin(step, lane, shielded=shielded)
+            self._carry_out(step, lane, shielded=shielded or (step.point_of_no_return and on_failure is OnFailure.STOP))
 
     def _begin(self, step: Step, lane: _Lane, *, shielded: bool) -> None:
         if not shielded:
@@ -152,6 +163,7 @@ class Execution:
             if _may_stand(step, failure):
                 self._may_stand.add(step.id)
             self._record(step, StepOutcome.FAILED, started, failure.message)
+            self._distrust(failure)
             raise
         if isinstance(effect, Changed):
             self._record(step, StepOutcome.DONE, started, effect.detail)
@@ -159,13 +171,19 @@ class Execution:
             lane.changed.remove(step)
             self._record(step, StepOutcome.UNCHANGED, started, effect.reason)
 
+    def _distrust(self, failure: ReplctlError) -> None:
+        """A connection that broke may have been the lock's too, which would notice at its next heartbeat: too late
+        for an undo that begins now."""
+        if isinstance(failure, ConnectionLostError | UnreachableError):
+            self._guard.beat()
+
     def _undo(self, steps: Sequence[Step]) -> None:
         """Take the steps back, newest first. Every one is tried; what cannot be taken back is told."""
         on_main = current_thread() is main_thread()
-        with self._session.cancellation.undoing() if on_main else nullcontext():
-            for step in reversed(steps):
+        with self._session.cancellation.undoing() if on_main else nullcontext(), ExitStack() as newest_first:
+            for step in steps:
                 if step.undo is not None:
-                    self._undo_one(step, step.undo)
+                    newest_first.callback(self._undo_one, step, step.undo)
 
     def _undo_one(self, step: Step, undo: Action) -> None:
         started = self._session.clock.now()
@@ -176,6 +194,7 @@ class Execution:
             self._do(context, undo)
         except ReplctlError as failure:
             self._record(step, StepOutcome.UNDO_FAILED, started, failure.message)
+            self._distrust(failure)
         else:
             self._record(step, StepOutcome.UNDONE, started, "")
 

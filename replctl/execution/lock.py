@@ -143,14 +143,22 @@ class _Lease:
         self._acknowledged = clock.now()
         self._lost: str | None = None
         self._ending = threading.Event()
+        self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._keep, name=f"lock-{node}", daemon=True)
         self._thread.start()
 
     def _keep(self) -> None:
         while self._lost is None and not self._ending.wait(self._timings.beat):
-            self._beat()
+            self.beat()
         # From here on the far process ends by itself: at once, or when the missing heartbeats tell it to.
         self._process.close_stdin()
+
+    def beat(self) -> bool:
+        """One heartbeat and its acknowledgement; False once the lock is lost. At most ``lost_after`` seconds."""
+        with self._turn:
+            if self._lost is None:
+                self._beat()
+            return self._lost is None
 
     def _beat(self) -> None:
         sent = self._clock.now()
@@ -210,6 +218,11 @@ class ClusterLock:
         """To be called before every changing action. Raises LockLostError once a lock can not be relied on."""
         for lease in self._leases:
             lease.raise_if_lost()
+
+    def beat(self) -> None:
+        """A heartbeat to every node now: what broke since the last one is known afterwards. Raises nothing, and ends
+        with the first lock that is lost, since one is enough."""
+        all(lease.beat() for lease in self._leases)
 
     def release(self) -> None:
         """Give every lock back; returns once the far processes are gone or do not answer. Never raises."""

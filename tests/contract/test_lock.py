@@ -232,6 +232,17 @@ def test_a_killed_shell_frees_the_lock_at_once_although_its_reader_lives(hosts: 
     lock.release()
 
 
+def test_a_heartbeat_out_of_turn_finds_what_broke_since_the_last_one(hosts: Hosts) -> None:
+    lock = hosts.lock("db1", "db2", timings=LockTimings(beat=60.0))
+    lock.beat()
+    lock.raise_if_lost()
+    os.kill(hosts.far_process("db2"), signal.SIGKILL)
+    lock.beat()
+    with pytest.raises(LockLostError, match="the lock on db2 is lost"):
+        lock.raise_if_lost()
+    lock.release()
+
+
 @pytest.mark.fault("5")
 def test_the_far_end_gives_up_without_heartbeats(hosts: Hosts) -> None:
     lock = hosts.lock("db1", timings=LockTimings(beat=60.0, lost_after=0.3, ends_after=1, release=2.0))

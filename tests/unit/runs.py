@@ -96,10 +96,14 @@ class Interrupts:
 
 
 class Lock:
-    """Held, until a step loses it."""
+    """Held, until a step loses it, or breaks it: that shows at the next heartbeat."""
 
     def __init__(self) -> None:
         self.lost = False
+        self.broken = False
+
+    def beat(self) -> None:
+        self.lost = self.lost or self.broken
 
     def raise_if_lost(self) -> None:
         if self.lost:

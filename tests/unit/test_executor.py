@@ -313,6 +313,34 @@ def test_without_the_lock_nothing_more_is_changed_not_even_back() -> None:
     assert outcome.refusals[0].code == "lock-lost"
 
 
+def breaking(stage: Stage, error: ReplctlError):
+    """The connection that the lock rests on breaks under the step."""
+
+    def deed(_: Context) -> Effect:
+        stage.lock.broken = True
+        raise error
+
+    return deed
+
+
+@pytest.mark.parametrize("kind", [ConnectionLostError, UnreachableError])
+def test_a_connection_that_broke_may_have_been_the_lock_s(kind: type[ReplctlError]) -> None:
+    stage = Stage()
+    stage.deeds[does("b")] = breaking(stage, failure(kind))
+    outcome = stage.play(ABC)
+    assert stage.actions == [does("a"), does("b")]
+    assert steps_of(outcome) == {"a": "undo-failed", "b": "undo-failed", "c": "not-run"}
+    assert ended(outcome) == (OutcomeKind.INCOMPLETE, ExitCode.INCOMPLETE)
+
+
+def test_nor_does_an_undo_go_on_whose_connection_broke() -> None:
+    stage = Stage({does("c"): failure()})
+    stage.deeds[back("b")] = breaking(stage, failure(ConnectionLostError))
+    outcome = stage.play(ABC)
+    assert stage.actions[-2:] == [back("c"), back("b")]
+    assert steps_of(outcome) == {"a": "undo-failed", "b": "undo-failed", "c": "undone"}
+
+
 def test_a_lock_lost_before_the_first_change() -> None:
     stage = Stage()
     stage.lock.lost = True
@@ -350,20 +378,37 @@ def test_an_outage_that_did_not_end_has_no_length() -> None:
     assert Stage({does("a"): stops}).play(ABC).write_outage_ms is None
 
 
-def test_a_bug_is_not_taken_for_a_failed_step() -> None:
-    def breaks(_: Context) -> Effect:
-        raise ZeroDivisionError
+def bug(_: Context) -> Effect:
+    raise ZeroDivisionError
 
+
+def test_a_bug_is_raised_when_all_was_taken_back() -> None:
+    stage = Stage({does("y"): bug})
     with pytest.raises(ZeroDivisionError):
-        Stage({does("b"): breaks}).play(ABC)
+        stage.play(a_plan(one_lane(a_step("a"), a_step("b")), one_lane(a_step("x"), a_step("y"), a_step("z"))))
+    assert stage.actions[-4:] == [back("y"), back("x"), back("b"), back("a")]
 
 
-def test_a_bug_in_a_lane_is_told_as_well() -> None:
-    def breaks(_: Context) -> Effect:
-        raise ZeroDivisionError
-
+def test_a_bug_past_the_point_of_no_return_takes_nothing_back() -> None:
+    stage = Stage({does("c"): bug})
     with pytest.raises(ZeroDivisionError):
-        Stage({does("x"): breaks}).play(a_plan(side_by_side((a_step("x"),), (a_step("y"),))))
+        stage.play(a_plan(one_lane(a_step("a"), no_return("b"), a_step("c"))))
+    assert stage.actions == [does("a"), does("b"), does("c")]
+
+
+def test_a_bug_in_a_lane_leaves_the_others_what_they_have() -> None:
+    stage = Stage({does("x2"): bug})
+    lanes = side_by_side((a_step("x1"), a_step("x2")), (a_step("y"),))
+    with pytest.raises(ZeroDivisionError):
+        stage.play(a_plan(one_lane(a_step("a")), lanes))
+    assert [action for action in stage.actions if isinstance(action, DropSlot)] == [back("x2"), back("x1")]
+
+
+def test_a_bug_in_an_undo_does_not_stop_the_others() -> None:
+    stage = Stage({does("c"): failure(), back("b"): bug})
+    with pytest.raises(ZeroDivisionError):
+        stage.play(ABC)
+    assert stage.actions[-3:] == [back("c"), back("b"), back("a")]
 
 
 def test_several_failures_are_all_told_and_one_hint_is_told_once() -> None:
