@@ -11,12 +11,13 @@ from replctl.execution.journal import Journal
 from replctl.execution.lock import ClusterLock, lock_holders, lock_nodes, this_holder
 from replctl.execution.notes import read_debts
 from replctl.execution.session import Session
-from replctl.model.actions import DropStuckWalsenders, PublishEnv
+from replctl.model.actions import PublishEnv
 from replctl.model.facts import ClusterFacts, Unreachable
 from replctl.model.outcome import Outcome
-from replctl.model.plan import Plan, Refusal, Refused, Step
+from replctl.model.plan import Plan, Refusal, Refused
 from replctl.model.values import SystemIdentifier
 from replctl.observe import Inquiry, inquire, observe
+from replctl.planning.agreement import keeps_to
 from replctl.planning.fencing import after_fencing, plan_with_fencing
 from replctl.planning.situation import Situation
 from replctl.remote.local_files import check_env_file
@@ -51,8 +52,10 @@ def change(session: Session, intent: Intent, agree: Callable[[Plan], None]) -> P
         facts, again = _plan(session, intent)
         if isinstance(again, Refused):
             return again
-        if _agreed_to(again) != _agreed_to(planned):
+        if not keeps_to(planned, again):
             return _moved(planned)
+        if not any(again.steps):
+            return again
         return _execute(session, again, facts, lock)
 
 
@@ -105,12 +108,6 @@ def _identity(session: Session, facts: ClusterFacts) -> SystemIdentifier | None:
     if facts.system_identifier is not None:
         return facts.system_identifier
     return observe(session.fleet, session.inventory, session.passwords).system_identifier
-
-
-def _agreed_to(plan: Plan) -> list[Step]:
-    """What has to be the same under the lock as when it was agreed to. Whether a standby is stuck is a matter of
-    seconds, and nobody's decision."""
-    return [step for step in plan.steps if not isinstance(step.action, DropStuckWalsenders)]
 
 
 def _moved(plan: Plan) -> Refused:

@@ -71,7 +71,7 @@ def _plan(situation: Situation, primary: Primary, names: Sequence[NodeName], sou
             for some in _batches(clones, free_walsenders(primary) - len(joining))
         ),
     ]
-    listed = {*proven_replicas(situation.inventory, situation.facts), *names}
+    listed = {*proven_replicas(situation.inventory, situation.facts), *_listed(situation), *names}
     return situation.plan(
         COMMAND,
         [*stages, sequence(publish(situation, primary.node, listed))],
@@ -81,6 +81,12 @@ def _plan(situation: Situation, primary: Primary, names: Sequence[NodeName], sou
             *(_little_room_for_wal(primary) if clones else ()),
         ],
     )
+
+
+def _listed(situation: Situation) -> list[NodeName]:
+    """Replicas that the env file lists and that run: one that only reconnects just now is proven by the time the file
+    is written, and left out of it otherwise."""
+    return [replica.node for replica in situation.facts.replicas if replica.node in situation.facts.env.replicas]
 
 
 def _untested_logins(situation: Situation) -> list[str]:

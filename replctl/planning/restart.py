@@ -110,15 +110,27 @@ def _restart_primary(situation: Situation, primary: Primary) -> Plan | Refused:
         *_restart(name, "writes are refused from here on"),
         step("probe-write", name, ProbeWrite(), f"writes go on once {name} takes them"),
     )
-    lanes = (
-        (
-            step("wake", replica, ReloadConfig(), "a reload ends the pause between two attempts to connect"),
-            step("streaming", replica, AwaitStreaming(name), f"it follows {name} again"),
-        )
-        for replica in waiting_for(situation, name)
-    )
-    notes = [*_cost_of_the_stop(primary), *unreachable_notes(situation, [name])]
+    replicas = waiting_for(situation, name)
+    idle = [one for one in replicas if not _streams(situation, one)]
+    lanes = (_come_back(replica, None if replica in idle else name) for replica in replicas)
+    notes = [
+        *_cost_of_the_stop(primary),
+        *(f"{replica} does not stream from {name} now, and is not waited for" for replica in idle),
+        *unreachable_notes(situation, [name]),
+    ]
     return situation.plan(COMMAND, [restart, side_by_side(lanes)], notes=notes)
+
+
+def _streams(situation: Situation, name: NodeName) -> bool:
+    seen = situation.facts.nodes[name]
+    return isinstance(seen, Replica) and streams_from_primary(situation.inventory, situation.facts, seen)
+
+
+def _come_back(replica: NodeName, primary: NodeName | None) -> tuple[Step, ...]:
+    wake = step("wake", replica, ReloadConfig(), "a reload ends the pause between two attempts to connect")
+    if primary is None:  # what it lacked before, it lacks after the restart too
+        return (wake,)
+    return wake, step("streaming", replica, AwaitStreaming(primary), f"it follows {primary} again")
 
 
 def _cost_of_the_stop(primary: Primary) -> Iterator[str]:

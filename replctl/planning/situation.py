@@ -126,16 +126,7 @@ def needs_primary(situation: Situation, command: str) -> list[Refusal]:
     if facts.primary is not None:
         return needs_host(facts.primary)
     if len(facts.primaries) > 1:
-        names = " and ".join(primary.node for primary in facts.primaries)
-        return [
-            Refusal(
-                "two-primaries",
-                None,
-                f"{names} both run as primary",
-                "Stop the one that the application does not write to, after comparing what each holds: "
-                "`replctl status` shows their timelines.",
-            )
-        ]
+        return [_two_primaries(facts.primaries)]
     unknown = [
         refuse_unreachable(node.node, node.ssh) if isinstance(node, Unreachable) else refuse_silent(node.node, node.sql)
         for node in facts.nodes.values()
@@ -151,6 +142,26 @@ def needs_primary(situation: Situation, command: str) -> list[Refusal]:
             "See `replctl status`: `replctl init-primary NODE` starts a stopped primary again.",
         )
     ]
+
+
+def _two_primaries(primaries: Sequence[Primary]) -> Refusal:
+    names = " and ".join(primary.node for primary in primaries)
+    if len({primary.server.system_identifier for primary in primaries}) == 1:
+        return Refusal(
+            "two-primaries",
+            None,
+            f"{names} both run as primary",
+            "Stop the one that the application does not write to, after comparing what each holds: `replctl status` "
+            "shows their timelines.",
+        )
+    each = ", ".join(f"{primary.node} has {primary.server.system_identifier}" for primary in primaries)
+    return Refusal(
+        "two-primaries",
+        None,
+        f"{names} both run as primary, of different clusters (system identifiers: {each})",
+        "Pin the one that is meant as `system_identifier` in the inventory: the other node is then foreign, and left "
+        "alone.",
+    )
 
 
 def unreachable_notes(situation: Situation, needed: Iterable[NodeName]) -> list[str]:

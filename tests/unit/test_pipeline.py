@@ -19,6 +19,7 @@ from replctl.execution.pipeline import Intent, change, preview
 from replctl.execution.session import Session
 from replctl.model.actions import RemovePassfile, WritePassfile
 from replctl.model.errors import ExitCode, InterruptedByOperator, RefusedError
+from replctl.model.host import DirectoryState
 from replctl.model.inventory import Connection
 from replctl.model.outcome import Outcome, OutcomeKind
 from replctl.model.plan import Plan, Refused
@@ -175,6 +176,18 @@ def test_a_cluster_that_moved_while_the_operator_read_is_planned_anew(session: S
     refused = change(session, PASSFILE, Agreeing(lambda: make_data_dir(session)))
     assert isinstance(refused, Refused)
     assert codes(refused) == [("moved", None)]
+    assert told(session).started == []
+
+
+def test_what_needs_nothing_any_more_is_left_alone(session: Session) -> None:
+    def until_the_directory_is_there(situation: Situation) -> Plan:
+        host = situation.host_of(DB1)
+        assert host is not None
+        absent = host.directory.state is DirectoryState.ABSENT
+        return passfile_written(situation) if absent else situation.plan("test", [])
+
+    ended = change(session, Intent(until_the_directory_is_there), Agreeing(lambda: make_data_dir(session)))
+    assert steps(ended) == []
     assert told(session).started == []
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from replctl.model.actions import BaseBackup, ConfigureStandby, CreateSlot, DropSlot
+from replctl.model.actions import BaseBackup, ConfigureStandby, CreateSlot, DropSlot, PublishEnv
 from replctl.model.facts import Login, ProblemKind
 from replctl.model.plan import OnFailure, Plan
 from replctl.planning.add_replica import plan_add_replica
@@ -172,3 +172,12 @@ def test_little_room_for_the_wal_of_a_copy_is_noted(free: int, limit: str, words
     (note,) = [note for note in notes_of(plan(built)) if "max_slot_wal_keep_size" in note]
     assert note.startswith("db1 has 500 MiB free")
     assert words in note
+
+
+def test_a_listed_sibling_that_only_reconnects_stays_listed() -> None:
+    """Whoever writes the file asks once more; one that nobody listed is none of this run's business."""
+    built = a_cluster().primary("db1").absent("db2").replica("db3", receiver=None).as_made_by_us()
+    (listed,) = [step.action for step in plan(built.env("db1", "db3")).steps if step.id == "env"]
+    assert listed == PublishEnv(DB1, (DB2, DB3))
+    (unlisted,) = [step.action for step in plan(built.env("db1")).steps if step.id == "env"]
+    assert unlisted == PublishEnv(DB1, (DB2,))

@@ -60,6 +60,13 @@ def test_the_primary_s_replicas_come_back_side_by_side() -> None:
     assert any("`replctl restart --rolling`" in note for note in planned.notes)
 
 
+def test_a_replica_that_did_not_stream_before_is_not_waited_for() -> None:
+    built = a_cluster().primary("db1").replica("db2").replica("db3", receiver=None).as_made_by_us()
+    planned = plan(built, DB1)
+    assert lanes(planned)[1] == [["wake:db2", "streaming:db2"], ["wake:db3"]]
+    assert "db3 does not stream from db1 now, and is not waited for" in notes_of(planned)
+
+
 def test_what_holds_up_the_primary_s_stop() -> None:
     built = a_cluster().primary("db1", archive_backlog=3).replica("db2")
     planned = plan(built.walsenders("db1", a_walsender("frozen", pid=77, reply_age_ms=60_000.0)), DB1)

@@ -6,9 +6,9 @@ import pytest
 
 from replctl.model.actions import PublishEnv
 from replctl.model.facts import ProblemKind
-from replctl.model.plan import Plan
+from replctl.model.plan import Plan, Refused
 from replctl.planning.publish_env import plan_env_write
-from tests.unit.builders import ClusterBuilder, a_cluster
+from tests.unit.builders import IDENTITY, OTHER_IDENTITY, ClusterBuilder, a_cluster
 from tests.unit.plans import DB1, DB2, codes, compare_with_golden, notes_of, steps
 
 
@@ -81,6 +81,17 @@ def test_who_is_out_of_reach_is_noted() -> None:
 )
 def test_refused(built: ClusterBuilder, expected) -> None:
     assert codes(plan(built)) == expected
+
+
+def test_two_primaries_of_different_clusters_are_told_from_a_split_brain() -> None:
+    built = a_cluster(identifier=None).primary("db1").primary("db2", system_identifier=OTHER_IDENTITY)
+    planned = plan(built)
+    assert codes(planned) == [("two-primaries", None)]
+    assert isinstance(planned, Refused)
+    (refusal,) = planned.refusals
+    assert f"db1 has {IDENTITY}, db2 has {OTHER_IDENTITY}" in refusal.message
+    assert "Pin" in refusal.hint
+    assert "Stop" not in refusal.hint
 
 
 def test_a_primary_that_only_sql_reaches_can_be_published() -> None:

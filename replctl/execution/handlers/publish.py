@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from replctl.envfile import managed_values, merge
 from replctl.execution.context import Changed, Context, Effect, Unchanged
+from replctl.execution.handlers.standby import streaming
 from replctl.model.actions import PublishEnv
 from replctl.model.errors import ReplctlError
 from replctl.model.values import NodeName
 from replctl.remote.local_files import WriteResult, read_optional_text, write_env_file
 
-_STREAMING = "select distinct application_name as name from pg_stat_replication where state = 'streaming'"
-
 
 def publish_env(context: Context, action: PublishEnv) -> Effect:
     """A replica that does not stream at this moment is left out; status then shows it as env-drift."""
-    streaming = _streaming(context, action.primary)
-    replicas = tuple(name for name in action.replicas if name in streaming)
+    proven = _proven(context, action.primary)
+    replicas = tuple(name for name in action.replicas if name in proven)
     for name in action.replicas:
-        if name not in streaming:
+        if name not in proven:
             context.session.reporter.warn(f"{name} does not stream now, and is left out of the env file")
     path = context.inventory.app.env_file
     values = managed_values(context.inventory, context.session.passwords, action.primary, replicas)
@@ -28,7 +29,7 @@ def publish_env(context: Context, action: PublishEnv) -> Effect:
     return Changed(f"{path.name}: primary {action.primary}, replicas {names}")
 
 
-def _streaming(context: Context, primary: NodeName) -> set[str]:
+def _proven(context: Context, primary: NodeName) -> Container[NodeName]:
     with context.database(primary) as database:
         if database.fetch("select pg_is_in_recovery() as yes")[0]["yes"]:
             raise ReplctlError(
@@ -36,4 +37,4 @@ def _streaming(context: Context, primary: NodeName) -> set[str]:
                 hint="`replctl status` shows which node is the primary now.",
                 node=primary,
             )
-        return {row["name"] for row in database.fetch(_STREAMING)}
+        return streaming(context, database)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 from psycopg import sql
 
 from replctl.execution.context import Changed, Context, Effect, Unchanged
@@ -9,14 +11,20 @@ from replctl.execution.handlers.files import FILE_SECONDS
 from replctl.execution.handlers.switchover import committed_position
 from replctl.model.actions import AwaitStreaming, ConfigureStandby, ForgetStandby, Place, RepointStandby
 from replctl.model.errors import WaitTimeoutError
+from replctl.model.facts import Replica
 from replctl.model.values import Lsn, NodeName
 from replctl.postgres import scripts
 from replctl.postgres.conf_syntax import edit_auto_conf
 from replctl.postgres.conninfo import primary_conninfo
 from replctl.postgres.paths import directory_of
 from replctl.postgres.settings import MANAGED
-from replctl.remote.ports import Database
+from replctl.remote.ports import Database, Row
 
+_STREAMING: LiteralString = """
+select application_name as name, flush_lsn::text as flushed, coalesce(slot_name, '') as slot
+  from pg_stat_replication left join pg_replication_slots on active_pid = pid
+ where state = 'streaming' order by flush_lsn nulls first
+"""
 AUTO_CONF = "postgresql.auto.conf"
 SIGNAL = "standby.signal"
 
@@ -87,7 +95,7 @@ def await_streaming(context: Context, action: AwaitStreaming) -> Effect:
         positions: list[Lsn | None] = [None]
 
         def look() -> Lsn | None:
-            positions[0] = _flushed(upstream, context.name)
+            positions[0] = streaming(context, upstream).get(context.name)
             return positions[0] if positions[0] is not None and positions[0] >= target else None
 
         found = waiting.until(look, progress=lambda: positions[0])
@@ -96,13 +104,23 @@ def await_streaming(context: Context, action: AwaitStreaming) -> Effect:
     return Unchanged(f"streams from {action.upstream}")
 
 
-def _flushed(upstream: Database, name: NodeName) -> Lsn | None:
-    rows = upstream.fetch(
-        "select max(flush_lsn)::text as flushed from pg_stat_replication"
-        " where application_name = %(name)s and state = 'streaming'",
-        {"name": name},
-    )
-    return Lsn.parse(rows[0]["flushed"]) if rows[0]["flushed"] else None
+def streaming(context: Context, upstream: Database) -> dict[NodeName, Lsn | None]:
+    """The nodes that stream from this server, and how far each has flushed; None before its first reply.
+
+    application_name is what any standby says of itself; a slot has one holder, and tells ours from another one.
+    """
+    found = {NodeName(row["name"]): row for row in upstream.fetch(_STREAMING) if _is_ours(context, row)}
+    return {name: Lsn.parse(row["flushed"]) if row["flushed"] else None for name, row in found.items()}
+
+
+def _is_ours(context: Context, row: Row) -> bool:
+    node = context.inventory.nodes.get(NodeName(row["name"]))
+    if node is None:
+        return False
+    seen = context.facts.nodes[node.name]
+    # What ran before may stream as it was found: by another slot, or by none.
+    found = seen.server.setting("primary_slot_name") if isinstance(seen, Replica) else node.slot
+    return row["slot"] in (node.slot, found)
 
 
 def _not_streaming(context: Context, upstream: NodeName, position: Lsn | None, target: Lsn) -> WaitTimeoutError:
