@@ -138,7 +138,7 @@ class WritePassfile:
 
 @dataclass(frozen=True, slots=True)
 class RemovePassfile:
-    """Take away the passfile that this run wrote."""
+    """Take away the node's passfile: where this run wrote it, or where the node is given up."""
 
 
 @dataclass(frozen=True, slots=True)

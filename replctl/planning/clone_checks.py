@@ -30,6 +30,7 @@ def check_nodes(
         *(refusal for name in names for refusal in _check_node(situation, primary, name)),
         *_check_source(situation, source),
         *_check_budget(situation, primary, clones),
+        *(_check_tablespaces(primary) if clones else ()),
     ]
 
 
@@ -42,6 +43,7 @@ def check_new_clone(situation: Situation, primary: Primary, name: NodeName, host
         *_check_login(situation, primary, name),
         *_check_ordered_settings(situation, primary, name),
         *_check_budget(situation, primary, [name]),
+        *_check_tablespaces(primary),
     ]
 
 
@@ -221,6 +223,22 @@ def _check_ordered_settings(situation: Situation, primary: Primary, name: NodeNa
         if own.get(setting, "").isdigit()
         and primary.server.setting(setting).isdigit()
         and int(own[setting]) < int(primary.server.setting(setting))
+    ]
+
+
+def _check_tablespaces(primary: Primary) -> list[Refusal]:
+    """pg_basebackup would fill directories beside data_dir, which nothing here renames into place or takes back."""
+    spaces = primary.server.tablespaces
+    if not spaces:
+        return []
+    return [
+        _refusal(
+            "tablespaces",
+            primary.node,
+            f"{primary.node} has tablespaces, which replctl does not copy: {', '.join(spaces)}",
+            "Move what they hold (`ALTER TABLE ALL IN TABLESPACE name SET TABLESPACE pg_default` in every database, "
+            "and the same for indexes; `ALTER DATABASE name SET TABLESPACE pg_default`), then `DROP TABLESPACE name`.",
+        )
     ]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from replctl.model.values import NodeName
+from replctl.planning.states import ORDERED_SETTINGS
 
 
 def bring_back(name: NodeName) -> str:
@@ -18,3 +21,13 @@ def clone_anew(name: NodeName) -> str:
 def give_up(name: NodeName) -> str:
     """How a node leaves the cluster, and its slot goes."""
     return f"give it up with `replctl remove-replica {name}`."
+
+
+def restart_needed(name: NodeName, settings: Sequence[str]) -> str:
+    """Settings that are written and not in force yet, and what brings them into force."""
+    ordered = [setting for setting in settings if setting in ORDERED_SETTINGS]
+    first = f", once its replicas have at least as much of {', '.join(ordered)}" if ordered else ""
+    return (
+        f"{name} needs a restart before these settings take effect: {', '.join(settings)}; "
+        f"run `replctl restart {name}` when it suits{first}"
+    )

@@ -25,6 +25,7 @@ from replctl.model.host import HostFacts
 from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
 from replctl.planning.clone_target import check_start, check_target
+from replctl.planning.hints import restart_needed
 from replctl.planning.situation import (
     Situation,
     forward_only,
@@ -254,15 +255,16 @@ def _maintain(situation: Situation, primary: Primary) -> Plan | Refused:
     )
     notes = [
         *unreachable_notes(situation, [name]),
-        *_pending(primary.server),
+        *(() if changed else _pending(primary)),
         *_overridden(situation, name, primary.host, primary.server.major),
     ]
     return situation.plan(COMMAND, [stage], notes=notes)
 
 
-def _pending(server: ServerFacts) -> list[str]:
-    waiting = sorted(name for name, setting in server.settings.items() if setting.pending_restart)
-    return [f"a restart is needed before these settings take effect: {', '.join(waiting)}"] if waiting else []
+def _pending(primary: Primary) -> list[str]:
+    """Of what this run itself writes, the server tells only once it has read the files (ReloadConfig)."""
+    waiting = sorted(name for name, setting in primary.server.settings.items() if setting.pending_restart)
+    return [restart_needed(primary.node, waiting)] if waiting else []
 
 
 def _overridden(situation: Situation, name: NodeName, host: HostFacts, major: int) -> list[str]:

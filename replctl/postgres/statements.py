@@ -104,15 +104,21 @@ select slot_name as name, slot_type as kind, active, temporary, active_pid, rest
   from pg_replication_slots order by slot_name
 """
 
+# A password that has expired lets nobody in, as if the role had no LOGIN.
 ROLES: Final[LiteralString] = """
-select rolname as name, rolcanlogin as can_login, rolsuper as superuser, rolreplication as replication,
-       rolpassword as verifier
+select rolname as name, rolcanlogin and coalesce(rolvaliduntil > now(), true) as can_login, rolsuper as superuser,
+       rolreplication as replication, rolpassword as verifier
   from pg_authid where rolname = any(%(names)s)
 """
 
 DATABASES: Final[LiteralString] = """
 select datname as name, pg_get_userbyid(datdba) as owner from pg_database where not datistemplate
 """
+
+# Of a session that was there at the reload, this is the moment at which the session itself has read the files.
+CONF_LOADED: Final[LiteralString] = "select pg_conf_load_time() as at"
+
+PENDING_RESTART: Final[LiteralString] = "select name from pg_settings where pending_restart order by name"
 
 HBA_ERRORS: Final[LiteralString] = """
 select line_number, error from pg_hba_file_rules where error is not null order by line_number

@@ -7,21 +7,25 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from replctl.execution.context import Changed, Context, Stopwatch, Unchanged
 from replctl.execution.handlers.backup import check_login
 from replctl.execution.handlers.files import write_config
 from replctl.execution.handlers.publish import publish_env
-from replctl.execution.handlers.slots import create_slot
+from replctl.execution.handlers.slots import await_release, create_slot
+from replctl.execution.handlers.standby import await_streaming
 from replctl.execution.handlers.switchover import probe_write, prove_caught_up
 from replctl.execution.session import Session
 from replctl.model.actions import (
     Action,
+    AwaitStreaming,
     CheckLogin,
     ConfigFile,
     CreateSlot,
@@ -33,14 +37,14 @@ from replctl.model.actions import (
 )
 from replctl.model.errors import RefusedError, ReplctlError, SqlError, WaitTimeoutError
 from replctl.model.facts import ClusterFacts
-from replctl.model.inventory import Connection, Inventory, PostgresSettings
+from replctl.model.inventory import Connection, Inventory, PostgresSettings, Timeouts
 from replctl.model.plan import Step
 from replctl.model.secret import Passwords, Secret
 from replctl.model.values import Lsn, NodeName, SystemIdentifier
 from replctl.remote.links import open_fleet
 from replctl.remote.waiting import SystemClock
-from tests.contract.routes import OS_USER
-from tests.contract.scratch_postgres import ADMIN_PASSWORD, Scratch, scratch
+from tests.contract.routes import OS_USER, eventually
+from tests.contract.scratch_postgres import ADMIN_PASSWORD, BIN, Scratch, scratch
 from tests.contract.sshd import free_port
 from tests.unit.builders import OTHER_IDENTITY, a_cluster, a_node
 from tests.unit.plans import DB1, DB2
@@ -203,3 +207,85 @@ def test_a_slot_reserves_wal_at_once(pair: Pair, node: NodeName) -> None:
     assert isinstance(create_slot(pair.context(node, action), action), Changed)
     assert isinstance(create_slot(pair.context(node, action), action), Unchanged)
     assert pair.sql(node, "select restart_lsn from pg_replication_slots where slot_name = 'replctl_db3'")
+
+
+SLOT = "replctl_db2"
+LINKS = "select count(*) from pg_stat_replication where state = 'streaming' and flush_lsn is not null"
+
+
+@contextlib.contextmanager
+def walsender(pair: Pair, *slot: str) -> Iterator[None]:
+    """A link from db1 to what calls itself db2, by this slot or by none."""
+    login = {"host": "127.0.0.1", "port": pair.servers[DB1].port, "user": "postgres", "password": ADMIN_PASSWORD}
+    options = ("--synchronous", "--no-loop", *(f"--slot={name}" for name in slot))
+    with tempfile.TemporaryDirectory() as folder:
+        conninfo = make_conninfo("", **login, application_name="db2")
+        program = subprocess.Popen((BIN / "pg_receivewal", "-D", folder, "-d", conninfo, *options))
+        try:
+            assert eventually(lambda: pair.sql(DB1, LINKS) == 1)
+            yield
+        finally:
+            program.terminate()
+            program.wait()
+            assert eventually(lambda: pair.sql(DB1, LINKS) == 0)
+
+
+@pytest.fixture
+def slot(pair: Pair) -> Iterator[None]:
+    """db2's slot on db1."""
+    pair.sql(DB1, f"select pg_create_physical_replication_slot('{SLOT}', true)")
+    yield
+    pair.sql(DB1, f"select pg_drop_replication_slot('{SLOT}')")
+
+
+def found_streaming(pair: Pair, **setting: str) -> tuple[bool, bool]:
+    """Whether db2 is proven to stream, and whether it is published, when it was found with these settings."""
+    built = a_cluster(identifier=None).primary("db1")
+    nodes = (built.replica("db2", setting=setting) if setting else built.stopped("db2", standby=True)).build()[1].nodes
+    publishing, streaming = PublishEnv(DB1, (DB2,)), AwaitStreaming(DB1)
+    publish_env(pair.context(None, publishing, nodes=nodes), publishing)
+    published = "DB_READ_REPLICA_URLS=\n" not in pair.session.inventory.app.env_file.read_text()
+    try:
+        await_streaming(pair.context(DB2, streaming, nodes=nodes), streaming)
+    except WaitTimeoutError:
+        return False, published
+    return True, published
+
+
+@pytest.mark.usefixtures("slot")
+def test_a_name_alone_does_not_prove_a_link(pair: Pair) -> None:
+    """Any standby may call itself db2; db2 has its slot."""
+    inventory = replace(pair.session.inventory, timeouts=Timeouts(catchup=20))
+    impatient = Pair(replace(pair.session, inventory=inventory), pair.servers)
+    with walsender(pair):
+        assert found_streaming(impatient) == (False, False)
+        assert found_streaming(impatient, primary_slot_name=SLOT) == (False, False)
+
+
+@pytest.mark.usefixtures("slot")
+def test_who_holds_the_slot_is_the_node(pair: Pair) -> None:
+    real_time = Pair(replace(pair.session, clock=SystemClock()), pair.servers)
+    with walsender(pair, SLOT):
+        assert found_streaming(real_time) == (True, True)
+
+
+def test_a_replica_may_stream_as_it_was_found(pair: Pair) -> None:
+    """A restart leaves it as it was: without a slot, here."""
+    real_time = Pair(replace(pair.session, clock=SystemClock()), pair.servers)
+    with walsender(pair):
+        assert found_streaming(real_time, primary_slot_name="") == (True, True)
+
+
+@pytest.mark.usefixtures("slot")
+def test_a_slot_is_waited_for_until_its_holder_has_gone(pair: Pair) -> None:
+    """A copy that was ended a moment ago may still have it."""
+    active = f"select active from pg_replication_slots where slot_name = '{SLOT}'"
+    context = replace(pair.context(DB1, CreateSlot(SLOT)), session=replace(pair.session, clock=SystemClock()))
+    with contextlib.ExitStack() as link, ThreadPoolExecutor(1) as pool, context.database() as database:
+        link.enter_context(walsender(pair, SLOT))
+        waiting = pool.submit(await_release, context, database, SLOT)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
+        link.close()
+        waiting.result()
+        assert not pair.sql(DB1, active)

@@ -133,6 +133,14 @@ def test_walsenders_and_slots_for_the_clone_and_everybody_later(changed: dict[st
     assert codes(plan(built)) == [("budget", "db1")] * times
 
 
+def test_tablespaces_are_not_copied() -> None:
+    built = cluster().change("db1", server=replace(cluster().facts[DB1].server, tablespaces=("cold", "hot")))
+    refused = plan(built, DB2, DB3)
+    assert codes(refused) == [("tablespaces", "db1")]
+    assert refused.refusals[0].message.endswith(": cold, hot")
+    assert "start:db2" in steps(plan(built.stopped("db2", standby=True).as_made_by_us(), DB2))
+
+
 def test_a_joining_node_needs_no_budget() -> None:
     built = a_cluster().primary("db1", settings=settings(max_wal_senders="1")).stopped("db2", standby=True)
     assert "start:db2" in steps(plan(built.as_made_by_us()))

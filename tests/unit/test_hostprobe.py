@@ -230,6 +230,11 @@ def test_other_programs_and_the_distributions_clusters(node: Node) -> None:
     assert host.directory.free_bytes is None
 
 
+def test_a_directory_that_the_os_user_cannot_write(node: Node) -> None:
+    assert not parse_host_probe("directory\tcluster\nread-only\tyes\nend\t1\n", node).directory.can_write
+    assert parse_host_probe("directory\tcluster\nend\t1\n", node).directory.can_write
+
+
 def test_a_postmaster_that_is_only_starting(node: Node) -> None:
     host = parse_host_probe("directory\tabsent\npostmaster\t77  \nend\t1\n", node)
     assert host.postmaster == Postmaster(77, None, "")

@@ -78,6 +78,24 @@ def changed_server(**fields) -> ClusterBuilder:
 
 
 @pytest.mark.parametrize(
+    ("waiting", "words"),
+    [
+        (["shared_buffers"], "shared_buffers; run `replctl restart db1` when it suits"),
+        (
+            ["max_connections", "port"],
+            "max_connections, port; run `replctl restart db1` when it suits, once its replicas have at least as much "
+            "of max_connections",
+        ),
+    ],
+)
+def test_settings_that_wait_for_a_restart(waiting: list[str], words: str) -> None:
+    pending = {name: Setting("1", "configuration file", pending_restart=True) for name in waiting}
+    planned = plan(changed_server(settings={**settings(), **pending}))
+    assert steps(planned) == []
+    assert list(notes_of(planned)) == [f"db1 needs a restart before these settings take effect: {words}"]
+
+
+@pytest.mark.parametrize(
     ("fields", "expected"),
     [
         ({"roles": ()}, ["role-replication:db1", "role-app:db1"]),

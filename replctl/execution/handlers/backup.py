@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from replctl.execution.context import Changed, Context, Effect, Unchanged
 from replctl.execution.handlers.files import FILE_SECONDS, begin_staging
+from replctl.execution.handlers.slots import await_release
 from replctl.model.actions import BaseBackup, CheckLogin
 from replctl.model.errors import CommandFailedError, ReplctlError, UnreachableError, WaitTimeoutError
 from replctl.model.facts import ProblemKind
@@ -58,6 +59,9 @@ def base_backup(context: Context, action: BaseBackup) -> Effect:
         context.inventory, context.node, source, bin_dir=context.bin_dir(), directory=directory, slot=action.slot
     )
     with context.database(action.source) as database:
+        if action.slot is not None:
+            # The copy of an interrupted run, ended just now, had it; pg_basebackup fails where it is in use.
+            await_release(context, database, action.slot)
         process = context.runner().spawn(command)
         try:
             process.close_stdin()

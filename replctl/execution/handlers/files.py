@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,6 +19,7 @@ from replctl.model.actions import (
     WritePassfile,
 )
 from replctl.model.errors import CommandFailedError, RefusedError, ReplctlError
+from replctl.model.secret import Secret
 from replctl.postgres import scripts, statements
 from replctl.postgres.conninfo import passfile_path, passfile_text
 from replctl.postgres.paths import aside_prefix, directory_of, rewind_dir, staging_dir, staging_marker
@@ -37,10 +39,7 @@ def write_config(context: Context, action: WriteConfig) -> Effect:
     changed = [file for file in action.files if _text(context, f"{directory}/{file.name}") != file.text]
     if not changed:
         return Unchanged("the files say so already")
-    for file in changed:
-        _write(context, f"{directory}/{file.name}{NEW}", file.text.encode())
-        if file.name == "postgresql.conf":
-            _check(context, directory, f"{directory}/{file.name}{NEW}")
+    _prepare(context, directory, changed)
     old = {file.name: _text(context, f"{directory}/{file.name}") for file in changed}
     for file in changed:
         _run(context, scripts.rename(f"{directory}/{file.name}{NEW}", f"{directory}/{file.name}"))
@@ -49,11 +48,23 @@ def write_config(context: Context, action: WriteConfig) -> Effect:
     return Changed(", ".join(file.name for file in changed))
 
 
+def _prepare(context: Context, directory: str, files: Sequence[ConfigFile]) -> None:
+    """The new files beside the old ones, and nothing of them if one cannot be written or is not accepted."""
+    try:
+        for file in files:
+            _write(context, f"{directory}/{file.name}{NEW}", file.text.encode())
+            if file.name == "postgresql.conf":
+                _check(context, directory, f"{directory}/{file.name}{NEW}")
+    except ReplctlError:
+        for file in files:
+            _run(context, scripts.remove_file(f"{directory}/{file.name}{NEW}"))
+        raise
+
+
 def _check(context: Context, directory: str, path: str) -> None:
     try:
         _run(context, scripts.check_settings(context.bin_dir(), directory, path))
     except CommandFailedError as error:
-        _run(context, scripts.remove_file(path))
         raise RefusedError(
             f"{context.name}: PostgreSQL does not accept the rendered postgresql.conf: {error.stderr.strip()}",
             hint="Mend postgres.parameters in the inventory, or the template.",
@@ -86,7 +97,7 @@ def write_passfile(context: Context, action: WritePassfile) -> Effect:
     same = context.runner().run(scripts.same_content(path), stdin=text, timeout=FILE_SECONDS, check=False)
     if same.status == 0:
         return Unchanged("it holds every peer already")
-    context.runner().run(scripts.write_file(path), stdin=text, timeout=FILE_SECONDS)
+    _write(context, path, text)
     return Changed()
 
 
@@ -208,8 +219,14 @@ def _text(context: Context, path: str) -> str:
     return context.runner().run(scripts.read_file(path), timeout=FILE_SECONDS).text
 
 
-def _write(context: Context, path: str, content: bytes) -> None:
-    context.runner().run(scripts.write_file(path), stdin=content, timeout=FILE_SECONDS)
+def _write(context: Context, path: str, content: bytes | Secret) -> None:
+    result = context.runner().run(scripts.write_file(path), stdin=content, timeout=FILE_SECONDS, check=False)
+    if result.status != 0:
+        raise ReplctlError(
+            f"{context.name}: {path} cannot be written: {one_line(result.error_text)}",
+            hint=f"Mend that on {context.name}, and run the same command again.",
+            node=context.name,
+        )
 
 
 def _run(context: Context, command: tuple[str, ...]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final, LiteralString
+
 from psycopg import sql
 
 from replctl.execution.context import Changed, Context, Effect, Unchanged
@@ -9,7 +12,6 @@ from replctl.model.actions import CreateDatabase, CreateRole, GrantRewind, RoleK
 from replctl.model.secret import Secret
 from replctl.postgres import statements
 from replctl.postgres.scram import verifier_matches
-from replctl.remote.ports import Database
 from replctl.remote.sql import scram_verifier
 
 # A verifier is no password, but the server's log and pg_stat_statements are no place for it either.
@@ -18,10 +20,16 @@ SILENT = (
     "-c log_transaction_sample_rate=0 -c log_min_error_statement=panic -c pg_stat_statements.track_utility=off "
     "-c pgaudit.log=none"
 )
+# A commit would otherwise wait for good where a synchronous standby is missing. For the session rather than by SET
+# LOCAL: CREATE DATABASE cannot run inside a transaction block, and a role's or database's own setting gives way.
+COMMIT_LOCALLY = "-c synchronous_commit=local"
 DDL_SECONDS = 30.0
 
-# The commit of a role's DDL would otherwise hang where a synchronous standby is missing.
-_LOCAL_COMMIT = "set local synchronous_commit = local"
+ATTRIBUTES: Final[Mapping[RoleKind, LiteralString]] = {
+    RoleKind.REPLICATION: "login replication valid until 'infinity'",
+    RoleKind.APP: "login valid until 'infinity'",
+}
+"""What a role needs to be let in with its password."""
 
 _REWIND_FUNCTIONS = (
     "pg_ls_dir(text, boolean, boolean)",
@@ -34,15 +42,16 @@ _REWIND_FUNCTIONS = (
 def create_role(context: Context, action: CreateRole) -> Effect:
     """The verifier is computed here; the password itself never leaves this machine."""
     name, password = _identity(context, action.kind)
-    with context.database(options=SILENT) as database:
+    with context.database(options=f"{SILENT} {COMMIT_LOCALLY}") as database:
         rows = database.fetch(statements.ROLES, {"names": [name]})
         found = rows[0] if rows else None
         if found and _fits(found, action.kind, password):
             return Unchanged(f"{name} is as it should be")
         verifier = scram_verifier(database, name, password)
-        attributes = sql.SQL("login replication" if action.kind is RoleKind.REPLICATION else "login")
+        attributes = sql.SQL(ATTRIBUTES[action.kind])
         verb = sql.SQL("alter role {} {} password {}" if found else "create role {} {} password {}")
-        _commit_locally(database, verb.format(sql.Identifier(name), attributes, sql.Literal(verifier)))
+        statement = verb.format(sql.Identifier(name), attributes, sql.Literal(verifier))
+        database.execute(statement, timeout=DDL_SECONDS)
     return Changed(f"{name} {'changed' if found else 'created'}")
 
 
@@ -60,22 +69,16 @@ def _fits(row: object, kind: RoleKind, password: Secret) -> bool:
             return False
 
 
-def _commit_locally(database: Database, statement: sql.Composed) -> None:
-    with database.transaction():
-        database.execute(_LOCAL_COMMIT)
-        database.execute(statement, timeout=DDL_SECONDS)
-
-
 def create_database(context: Context, action: CreateDatabase) -> Effect:
     """Owned by the app role, so that it can create its tables in the schema public."""
     app = context.inventory.app
-    with context.database() as database:
+    with context.database(options=COMMIT_LOCALLY) as database:
         owners = {row["name"]: row["owner"] for row in database.fetch(statements.DATABASES)}
         if owners.get(app.database) == app.user:
             return Unchanged(f"{app.database} belongs to {app.user}")
         names = (sql.Identifier(app.database), sql.Identifier(app.user))
         if app.database in owners:
-            _commit_locally(database, sql.SQL("alter database {} owner to {}").format(*names))
+            database.execute(sql.SQL("alter database {} owner to {}").format(*names), timeout=DDL_SECONDS)
             return Changed(f"{app.database} given to {app.user}")
         database.execute(sql.SQL("create database {} owner {}").format(*names), timeout=DDL_SECONDS)
     return Changed(f"{app.database} created")
@@ -84,10 +87,10 @@ def create_database(context: Context, action: CreateDatabase) -> Effect:
 def grant_rewind(context: Context, action: GrantRewind) -> Effect:
     """What a role that is no superuser needs to be pg_rewind's source (PostgreSQL docs, pg_rewind, Notes)."""
     user = context.inventory.replication.user
-    with context.database() as database:
+    with context.database(options=COMMIT_LOCALLY) as database:
         if database.fetch(statements.REWIND_GRANTED, {"role": user})[0]["granted"]:
             return Unchanged("granted already")
         functions = sql.SQL(", ").join(sql.SQL(function) for function in _REWIND_FUNCTIONS)
         grant = sql.SQL("grant execute on function {} to {}").format(functions, sql.Identifier(user))
-        _commit_locally(database, grant)
+        database.execute(grant, timeout=DDL_SECONDS)
     return Changed()

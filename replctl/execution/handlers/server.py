@@ -16,12 +16,15 @@ from replctl.model.actions import (
 from replctl.model.errors import CommandFailedError, ReplctlError, WaitTimeoutError
 from replctl.model.secret import Secret
 from replctl.model.values import NodeName
-from replctl.postgres import scripts
+from replctl.planning.hints import restart_needed
+from replctl.postgres import scripts, statements
 from replctl.postgres.hostprobe import parse_control_data
 from replctl.postgres.settings import socket_dir
 from replctl.remote.sql import offline_verifier
 
 INITDB_SECONDS = 120.0
+RELOAD_SECONDS = 5.0
+"""For a session to read the files that a reload names, in seconds; what it says of them is all that is waited for."""
 CHECKPOINT_SECONDS = 600.0
 ROUND_TRIP_SECONDS = 15.0
 """On top of a remote script's own deadline, in seconds."""
@@ -142,7 +145,7 @@ def _stop_failed(name: NodeName, status: int, seconds: float) -> ReplctlError:
     why = "it was not running any more" if status == scripts.GONE else "it ended without a clean shutdown"
     return ReplctlError(
         f"{name}: could not be stopped for the switchover: {why}",
-        hint=f"`replctl status` shows what it is; `replctl init-primary {name}` starts it again.",
+        hint=f"See what its log says of its end on {name}; `replctl init-primary {name}` starts it if it is down.",
         node=name,
     )
 
@@ -150,7 +153,14 @@ def _stop_failed(name: NodeName, status: int, seconds: float) -> ReplctlError:
 def reload_config(context: Context, action: ReloadConfig) -> Effect:
     """pg_reload_conf() says true even of a pg_hba.conf that it cannot use; that was checked when it was written."""
     with context.database() as database:
+        before = database.fetch(statements.CONF_LOADED)
         database.fetch("select pg_reload_conf()")
+        context.waiting(RELOAD_SECONDS, 0.005).until(
+            lambda: True if database.fetch(statements.CONF_LOADED) != before else None
+        )
+        waiting = [row["name"] for row in database.fetch(statements.PENDING_RESTART)]
+    if waiting:
+        context.session.reporter.warn(restart_needed(context.name, waiting))
     return Changed()
 
 

@@ -46,6 +46,12 @@ def drop_slot(context: Context, action: DropSlot) -> Effect:
     )
 
 
+def await_release(context: Context, database: Database, slot: str) -> None:
+    """Until the walsender of a client that has just gone has left the slot, at most 10 s. Raises nothing:
+    whoever takes the slot then is told by PostgreSQL who holds it."""
+    context.waiting(RELEASE_SECONDS, 0.05).until(lambda: _free(database, slot))
+
+
 def _slot(database: Database, name: str) -> Row | None:
     rows = database.fetch(
         "select active, wal_status, restart_lsn::text as restart_lsn"
