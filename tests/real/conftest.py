@@ -11,13 +11,38 @@ from tests.real.hosts import Host, Lan, Operator
 from tests.real.standing import Standing
 
 LOG_LINES = 40
+HERE = Path(__file__).parent
+LONG_FILES = (
+    "kill_sweep",
+    "kill_sweep_repairs",
+    "failover",
+    "rejoin",
+    "main_job",
+    "restart",
+    "fencing",
+    "simulator",
+    "debian_hosts",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first: one that begins last keeps its worker busy long after the others are done."""
+    first = {f"test_{name}.py": place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: first.get(item.path.name, len(first)) if item.path.parent == HERE else len(first))
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Iterator[Lan]:
+    """The three hosts of a worker, as a test before left them: tests take ``lan``."""
+    with Lan() as lan:
+        yield lan
 
 
 @pytest.fixture(scope="module")
-def lan() -> Iterator[Lan]:
+def lan(hosts: Lan) -> Lan:
     """Three hosts, db1 to db3, for the tests of a module."""
-    with Lan() as lan:
-        yield lan
+    hosts.renew()
+    return hosts
 
 
 @pytest.fixture
@@ -29,10 +54,16 @@ def operator(lan: Lan, tmp_path: Path) -> Iterator[Operator]:
     operator.close()
 
 
+@pytest.fixture(scope="session")
+def built(hosts: Lan) -> Standing:
+    """db1 with the replicas db2 and db3, built once a worker: tests take ``standing`` or ``cluster``."""
+    return Standing.build(hosts, hosts.claim.folder / "standing")
+
+
 @pytest.fixture(scope="module")
-def standing(lan: Lan, tmp_path_factory: pytest.TempPathFactory) -> Standing:
+def standing(lan: Lan, built: Standing) -> Standing:
     """db1 with the replicas db2 and db3, to be brought back to that state by each test of a module."""
-    return Standing.build(lan, tmp_path_factory.mktemp("standing"))
+    return built
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.real.clusters import build, data_dir, wait_until
 from tests.real.hosts import Host, Lan, Operator, pg_bin
-from tests.real.hosts.disk import remove_tree
+from tests.real.hosts.disk import empty_disk, remove_tree
 
 STATE = "var/lib/postgresql"
 MAIN = data_dir()
@@ -33,7 +33,7 @@ class Standing:
         """Build db1 with its replicas, stop them in good order and keep a copy."""
         lan.wipe()
         work = folder / "operator"
-        work.mkdir(mode=0o700)
+        work.mkdir(mode=0o700, parents=True)
         operator = Operator.at(lan, work)
         build(operator)
         for host in lan:
@@ -47,18 +47,25 @@ class Standing:
         """The cluster runs and streams, as after its building, for an operator in ``folder``."""
         lan = self.operator.lan
         lan.power_off()
-        for host in lan:
-            shutil.rmtree(host.disk / STATE)
-            copy(self.saved / host.name, host.disk / STATE)
-            (host.disk / "var/log/sshd.log").unlink(missing_ok=True)
+        at_once(self._bring_back, lan)
         lan.boot()
         copy(self.operator.folder, folder)
         operator = Operator(lan, folder, self.operator.passwords)
         start(lan["db1"])
-        for name in ("db2", "db3"):
-            start(lan[name])
+        at_once(start, (lan["db2"], lan["db3"]))
         await_streaming(operator, "db1", ("db2", "db3"))
         return operator
+
+    def _bring_back(self, host: Host) -> None:
+        empty_disk(host.disk)
+        copy(self.saved / host.name, host.disk / STATE)
+
+
+def at_once(act: Callable[[Host], None], hosts: Iterable[Host]) -> None:
+    """The same on several hosts, side by side."""
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(act, host) for host in hosts]:
+            done.result()
 
 
 def copy(source: Path, target: Path) -> None:

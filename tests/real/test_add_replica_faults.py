@@ -11,8 +11,8 @@ import pytest
 
 from tests.real.clusters import assert_cluster, ok, rows, slots, wait_until
 from tests.real.hosts import Operator, pg_bin
-from tests.real.standing import MAIN, background, execute, forget, freeze, thaw, value
-from tests.real.watched import Watched, until_copying
+from tests.real.standing import MAIN, background, execute, forget, thaw, value
+from tests.real.watched import Watched, copying
 
 PARENT = MAIN.rpartition("/")[0]
 
@@ -41,15 +41,6 @@ def assert_undone(operator: Operator) -> None:
     assert [path.name for path in host.path(PARENT).iterdir()] == []
     assert not host.pids("pg_basebackup")
     assert value(operator, "db1", "select count(*) from pg_stat_replication") == 1
-
-
-def copying(operator: Operator, *args: str) -> tuple[Watched, list[int]]:
-    """A run whose copy stands still."""
-    host = operator.lan["db2"]
-    run = Watched(operator, "add-replica", "db2", *args, "--yes")
-    pids = until_copying(host)
-    freeze(pids)
-    return run, pids
 
 
 @pytest.mark.fault("34a", "34b")

@@ -19,7 +19,7 @@ from tests.real.clusters import assert_cluster, data_dir, ok, slots
 from tests.real.hosts import DEPLOY, Host, Operator, Run, pg_bin
 from tests.real.hosts.disk import make_key
 from tests.real.standing import forget
-from tests.real.watched import Watched, until_copying
+from tests.real.watched import Watched, slow_copies, until_copying
 
 KEYS = ["schema", "command", "cluster", "outcome", "exit_code", "steps", "refusals", "next", "write_outage_ms"]
 OUTCOMES = {2: "error", 3: "refused", 7: "unreachable", 130: "undone"}
@@ -274,8 +274,9 @@ class TestInterrupts:
         forget(cluster, "db2")
         before = without_journal(cluster)
         for number, output in ((signal.SIGINT, "table"), (signal.SIGTERM, "json"), (signal.SIGHUP, "table")):
-            run = Watched(cluster, "add-replica", "db2", "--yes", "-o", output)
-            until_copying(host)
+            with slow_copies(host):
+                run = Watched(cluster, "add-replica", "db2", "--yes", "-o", output)
+                until_copying(host)
             run.signal(number)
             ended = run.end(30)
             assert ended.code == 130, ended.err

@@ -18,6 +18,7 @@ from tests.real.disasters import (
     end_server,
     entries,
     failover,
+    follow_nobody,
     hurry,
     lose,
     make_table,
@@ -40,6 +41,9 @@ def test_of_a_host_that_lost_its_power(cluster: Operator) -> None:
     hurry(cluster)
     host = cluster.lan["db1"]
     with Writer(cluster) as writer:
+        # A replica that has received more than db2 would be another refusal.
+        follow_nobody(cluster, "db3")
+        writer.wait_for_rows(20)
         host.power_cut()
         told = list(writer.acknowledged)
         before = cluster.env_file.read_text()

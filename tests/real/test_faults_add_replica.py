@@ -19,13 +19,12 @@ from tests.real.standing import (
     control,
     execute,
     forget,
-    freeze,
     in_recovery,
     start,
     thaw,
     value,
 )
-from tests.real.watched import Watched, until_copying
+from tests.real.watched import copying
 
 PARENT = MAIN.rpartition("/")[0]
 TEMPLATES = Path(__file__).parents[2] / "templates"
@@ -47,14 +46,6 @@ def refused(operator: Operator, code: int = 3) -> list[dict[str, Any]]:
     assert (slots(operator, "db1"), host.run(["ls", "-A", PARENT]).stdout) == before
     assert all(refusal["hint"] for refusal in run.document["refusals"])
     return run.document["refusals"]
-
-
-def copying(operator: Operator) -> tuple[Watched, list[int]]:
-    """A run whose copy stands still."""
-    run = Watched(operator, "add-replica", "db2", "--yes")
-    pids = until_copying(operator.lan["db2"])
-    freeze(pids)
-    return run, pids
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tests.real.clusters import assert_cluster, assert_env, build, ok, slots, wa
 from tests.real.hosts import Host, Operator
 from tests.real.ledger import Writer
 from tests.real.standing import MAIN, await_streaming, forget, freeze, frozen, server_process, thaw
-from tests.real.watched import Watched, until_copying
+from tests.real.watched import Watched, copying
 
 PARENT = MAIN.rpartition("/")[0]
 OUTAGE_SECONDS = 3.0
@@ -107,9 +107,7 @@ def test_the_connection_breaks_while_the_promotion_is_under_way(cluster: Operato
 @pytest.mark.fault("7b")
 def test_a_network_that_is_gone_for_seconds(without_db2: Operator) -> None:
     operator, host = without_db2, without_db2.lan["db2"]
-    run = Watched(operator, "add-replica", "db2", "--yes")
-    pids = until_copying(host)
-    freeze(pids)
+    run, pids = copying(operator)
     host.unplug()
     thaw(pids)
     time.sleep(OUTAGE_SECONDS)

@@ -10,7 +10,7 @@ from tests.real.clusters import assert_cluster, ok, wait_until
 from tests.real.hosts import Operator
 from tests.real.ledger import Writer
 from tests.real.standing import MAIN, await_streaming, freeze, held_replay, server_process, thaw
-from tests.real.watched import Watched
+from tests.real.watched import Watched, replaced
 
 PARENT = MAIN.rpartition("/")[0]
 
@@ -19,10 +19,11 @@ PARENT = MAIN.rpartition("/")[0]
 def test_while_initdb_runs(operator: Operator) -> None:
     host = operator.lan["db1"]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        run = Watched(operator, "init-primary", "db1", "--yes")
-        wait_until(lambda: host.pids("/initdb"))
-        run.signal(number)
-        ended = run.end()
+        with replaced(host, "initdb", 'sleep 20; exec "$real" "$@"'):
+            run = Watched(operator, "init-primary", "db1", "--yes")
+            wait_until(lambda: host.pids("/initdb"))
+            run.signal(number)
+            ended = run.end()
         assert ended.code == 130, ended.err
         assert "Traceback" not in ended.err
         assert not list(host.path(PARENT).glob("*"))

@@ -12,8 +12,8 @@ import pytest
 from tests.real.clusters import assert_cluster, ok, rows, slots, wait_until
 from tests.real.hosts import Operator
 from tests.real.ledger import Writer
-from tests.real.standing import MAIN, forget, freeze, held_replay, in_recovery, role
-from tests.real.watched import Watched, until_copying
+from tests.real.standing import MAIN, forget, held_replay, in_recovery, role
+from tests.real.watched import Watched, copying, replaced
 
 LOST_SECONDS = 11
 """A little more than a lock outlives its holder's last sign of life."""
@@ -79,9 +79,7 @@ class TestAddReplica:
         run = Watched(cluster, "add-replica", "db2", "--yes")
         run.until("db1", "slot:db2", "done")
         run.kill()
-        run = Watched(cluster, "add-replica", "db2", "--yes")
-        orphans = until_copying(host)
-        freeze(orphans)  # so that they outlive the run for certain, as on a host that lost its network
+        run, orphans = copying(cluster)  # frozen, they outlive the run for certain, as on a host without a network
         run.kill()
         ok(cluster.replctl("add-replica", "db2", "--yes"))
         assert_cluster(cluster, "db1", ["db2", "db3"])
@@ -94,9 +92,10 @@ class TestInitPrimary:
     @pytest.mark.fault("1a", "22")
     def test_killed_in_initdb_and_after_the_rename(self, operator: Operator) -> None:
         host = operator.lan["db1"]
-        run = Watched(operator, "init-primary", "db1", "--yes")
-        wait_until(lambda: host.pids("/initdb"))
-        run.kill()
+        with replaced(host, "initdb", 'sleep 20; exec "$real" "$@"'):
+            run = Watched(operator, "init-primary", "db1", "--yes")
+            wait_until(lambda: host.pids("/initdb"))
+            run.kill()
         run = Watched(operator, "init-primary", "db1", "--yes")
         run.until("db1", "install", "done")
         run.kill()
@@ -117,10 +116,8 @@ def leftovers(operator: Operator, name: str) -> list[str]:
 class TestTwoOperators:
     @pytest.mark.fault("4", "5")
     def test_the_second_is_told_of_the_first(self, cluster: Operator) -> None:
-        host = cluster.lan["db2"]
         forget(cluster, "db2")
-        first = Watched(cluster, "add-replica", "db2", "--yes")
-        freeze(until_copying(host))
+        first, _ = copying(cluster)
         for second in (("promote", "db3"), ("add-replica", "db2")):
             run = cluster.replctl(*second, "--yes", "-o", "json")
             assert run.code == 3, run.out

@@ -27,6 +27,7 @@ def test_all_hosts_at_once(operator: Operator) -> None:
 
 def test_the_old_primary_right_after_a_switchover(cluster: Operator) -> None:
     """The application is served already; the node that lost its power is brought along by the next run."""
+    cluster.write_inventory(extra={"ssh": {"connect_timeout": 5}})
     host = cluster.lan["db1"]
     with Writer(cluster) as writer:
         run = Watched(cluster, "promote", "db2", "--yes")

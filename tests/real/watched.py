@@ -6,10 +6,13 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from tests.real.clusters import wait_until
-from tests.real.hosts import Host, Operator, Run
+from tests.real.hosts import Host, Operator, Run, pg_bin
+from tests.real.standing import freeze
 
 
 class Watched:
@@ -75,3 +78,36 @@ def until_copying(host: Host) -> list[int]:
 
     wait_until(look)
     return found
+
+
+def copying(operator: Operator, *args: str, rate: str = "4M") -> tuple[Watched, list[int]]:
+    """An add-replica of db2 whose copy has begun and stands still; ``rate`` is its speed in bytes a second."""
+    host = operator.lan["db2"]
+    with slow_copies(host, rate):
+        run = Watched(operator, "add-replica", "db2", *args, "--yes")
+        pids = until_copying(host)
+    freeze(pids)
+    return run, pids
+
+
+@contextmanager
+def slow_copies(host: Host, rate: str = "200k") -> Iterator[None]:
+    """What is copied to a host meanwhile takes its time: whoever watches it comes early enough."""
+    with replaced(host, "pg_basebackup", f'exec "$real" "$@" --max-rate={rate}'):
+        yield
+
+
+@contextmanager
+def replaced(host: Host, program: str, lines: str) -> Iterator[None]:
+    """A script in the place of one of PostgreSQL's programs, which it has as ``$real``."""
+    place, folder = f"{pg_bin(15)}/{program}", f"/var/log/{program}"
+    host.run(["mkdir", "-p", folder], "root")
+    host.run(["cp", "--no-clobber", place, f"{folder}/{program}"], "root")
+    script = host.path(f"{folder}/script")
+    script.write_text(f"#!/bin/sh\nreal={folder}/{program}\n{lines}\n")
+    script.chmod(0o755)
+    host.run(["mount", "--bind", f"{folder}/script", place], "root")
+    try:
+        yield
+    finally:
+        host.run(["umount", "--lazy", place], "root")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -47,7 +48,7 @@ def claim_network() -> Claim:
         claim.release()
     for number in NUMBERS:
         if claim := _try_claim(number):
-            claim.folder.mkdir()
+            _make_folder(claim.folder)
             return claim
     raise RuntimeError(f"all networks of the test hosts are taken: look into {BASE}")
 
@@ -60,9 +61,24 @@ def remove_leftovers(number: int) -> None:
     for namespace in _namespaces(number):
         pids = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=True).stdout
         for pid in pids.split():
-            os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # the first process of a host takes the others along
+                os.kill(int(pid), signal.SIGKILL)
         subprocess.run(["ip", "netns", "delete", namespace], check=True)
-    shutil.rmtree(BASE / str(number), ignore_errors=True)
+    _remove_folder(BASE / str(number))
+
+
+def _make_folder(folder: Path) -> None:
+    """In memory: making a file takes a tenth of what it takes on a disk, and the hosts make thousands a test."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "replctl-tests", folder], check=True)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Its files first: the mount namespaces of other hosts may hold the file system for as long as they run."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
 
 
 def interface_name(number: int) -> str:

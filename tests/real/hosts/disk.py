@@ -18,6 +18,8 @@ OWN_FOLDERS = ("etc", "var/lib/postgresql", "var/log", "home", "root", "tmp")
 what is mounted on it in every namespace."""
 OWN_ETC = ("etc/ssh", "etc/sudoers.d", "etc/postgresql")
 """Folders of /etc that begin empty."""
+NEW_ETC = "etc.new"
+"""/etc as it was laid out, beside what the tests made of it."""
 DEPLOY_ID = 40000
 SSHD_PID_FILE = "/run/sshd/listener.pid"
 
@@ -57,6 +59,14 @@ def make_disk(root: Path, names: Mapping[str, str], authorized_key: str) -> None
     (root / "var/log/postgresql").mkdir()
     empty_disk(root)
     _write_fstab(root)
+    subprocess.run(["cp", "-a", root / "etc", root / NEW_ETC], check=True)
+
+
+def renew_disk(root: Path) -> None:
+    """As after ``make_disk``, with the same keys."""
+    remove_tree(root / "etc")
+    subprocess.run(["cp", "-a", root / NEW_ETC, root / "etc"], check=True)
+    empty_disk(root)
 
 
 def empty_disk(root: Path) -> None:

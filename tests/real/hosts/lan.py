@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.real.hosts.claims import claim_network
-from tests.real.hosts.disk import empty_disk, host_key, make_disk, make_key
+from tests.real.hosts.disk import empty_disk, host_key, make_disk, make_key, renew_disk
 from tests.real.hosts.host import Host
 from tests.real.hosts.network import Network
 from tests.real.hosts.servers import require_servers
@@ -72,6 +72,13 @@ class Lan:
         self.power_off()
         for host in self.hosts:
             empty_disk(host.disk)
+        self.boot()
+
+    def renew(self) -> None:
+        """``wipe``, and /etc is new too; the keys stay."""
+        self.power_off()
+        for host in self.hosts:
+            renew_disk(host.disk)
         self.boot()
 
     def power_off(self) -> None:
