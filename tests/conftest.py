@@ -6,6 +6,7 @@ A tier is a folder of this one. The quick ones come first, so that failures show
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("CI runs every tier: the hosts of tests/real need root")
     config.pluginmanager.register(TierTimes(), "tier-times")
     config.pluginmanager.register(Tallied(), "tallied")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hang_ups_are_heard() -> None:
+    """Under nohup SIGHUP is ignored, and so it would be by every replctl that a test starts."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

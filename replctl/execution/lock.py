@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -314,7 +314,8 @@ def _acquire(link: LockableLink, request: _Request) -> _Lease:
     with ExitStack() as failing:
         failing.callback(_give_up, process, timings)
         try:
-            process.write(json.dumps(asdict(request.holder)).encode() + b"\n")
+            with suppress(ConnectionLostError):  # of one that has ended already, the answer is read all the same
+                process.write(json.dumps(asdict(request.holder)).encode() + b"\n")
             answer = _first_line(process, node.name, request)
         except EOFError:
             failing.pop_all()
