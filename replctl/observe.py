@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from replctl.envfile import differences, listed_nodes, managed_values
+from replctl.model.configuration import Configuration
 from replctl.model.errors import ConnectionLostError, ReplctlError, SqlError
 from replctl.model.facts import (
     ClusterFacts,
@@ -36,12 +37,14 @@ from replctl.postgres.conninfo import passfile_path, passfile_text
 from replctl.postgres.hostprobe import host_probe_command, parse_host_probe
 from replctl.postgres.repair_scripts import wal_tail
 from replctl.postgres.scripts import same_content
+from replctl.postgres.settings import RUN_DIRECTORY
+from replctl.postgres.starting import may_systemctl
 from replctl.postgres.wal_tail import parse_wal_tail
 from replctl.remote.fan_out import fan_out
 from replctl.remote.local_files import read_optional_text
 from replctl.remote.ports import Fleet, NodeLink
 from replctl.remote.printable import one_line
-from replctl.remote.server_facts import read_server
+from replctl.remote.server_facts import read_configuration, read_facts, read_server
 
 PROBE_MARGIN = 2.5
 """Seconds on top of connect_timeout until a node's row says unreachable; status has to end within 3."""
@@ -68,6 +71,12 @@ class Inquiry:
     """from each of these nodes."""
     size: bool = False
     """The size of the primary's databases."""
+    by_psql: tuple[NodeName, ...] = ()
+    """Nodes that are asked through psql on their host when they do not let us in."""
+    configuration: bool = False
+    """What the primary's configuration files set."""
+    settings: tuple[NodeName, ...] = ()
+    """Nodes whose files and settings are read as their servers see them."""
     segments: bool = False
     """Which WAL segments the primary has."""
     wal: tuple[tuple[NodeName, tuple[WalRange, ...]], ...] = ()
@@ -112,15 +121,65 @@ def inquire(
     facts: ClusterFacts, inquiry: Inquiry, fleet: Fleet, inventory: Inventory, passwords: Passwords
 ) -> ClusterFacts:
     """The same facts, with what a changing command needs beyond them. Raises InventoryError for the env file."""
+    facts = _ask_by_psql(facts, inquiry.by_psql, fleet, inventory, passwords)
     return replace(
         facts,
-        nodes=_with_passfiles(facts, fleet, inventory, passwords),
+        nodes=_with_units(_with_passfiles(facts, fleet, inventory, passwords), fleet, inventory),
         logins=_try_logins(fleet, inventory, inquiry),
         env=observe_env(inventory, passwords),
         cluster_bytes=_cluster_bytes(facts, fleet, inventory) if inquiry.size else None,
         wal=_read_wal(facts, inquiry, fleet, inventory),
+        file_settings=_file_settings(facts, fleet, inventory) if inquiry.configuration else {},
+        configurations=read_configurations(facts, inquiry.settings, fleet, inventory),
         primary_wal=_primary_wal(facts, fleet, inventory) if inquiry.segments else None,
     )
+
+
+def _ask_by_psql(
+    facts: ClusterFacts, names: Iterable[NodeName], fleet: Fleet, inventory: Inventory, passwords: Passwords
+) -> ClusterFacts:
+    """Whoever is not let in by password may be so as the OS user; a refusal there leaves the node silent."""
+    nodes, found = dict(facts.nodes), set[NodeName]()
+    for name in names:
+        silent = nodes[name]
+        if not isinstance(silent, Silent) or silent.host.postmaster is None:
+            continue
+        sockets, node = silent.host.postmaster.socket_dir or RUN_DIRECTORY, inventory.nodes[name]
+        try:
+            with closing(fleet[name].local_database(silent.host.bin_dir or "", sockets)) as database:
+                seen = read_facts(database, node, inventory, passwords)
+        except ReplctlError as error:
+            nodes[name] = replace(silent, sql=problem_of(error))
+            continue
+        nodes[name] = replace(seen, host=silent.host)
+        found.add(name)
+    if not found:
+        return replace(facts, nodes=nodes)
+    identifier = _identify(inventory, nodes.values())
+    judged = {name: _judge_identity(seen, identifier) for name, seen in nodes.items()}
+    return replace(facts, nodes=judged, system_identifier=identifier, by_psql=frozenset(found))
+
+
+def _file_settings(facts: ClusterFacts, fleet: Fleet, inventory: Inventory) -> dict[str, str]:
+    if facts.primary is None or facts.primary.node in facts.by_psql:
+        return {}
+    name = facts.primary.node
+    with closing(fleet[name].database(timeout=inventory.nodes[name].ssh.connect_timeout)) as database:
+        return {row["name"]: row["setting"] for row in database.fetch(statements.FILE_SETTINGS)}
+
+
+def read_configurations(
+    facts: ClusterFacts, names: Iterable[NodeName], fleet: Fleet, inventory: Inventory
+) -> dict[NodeName, Configuration]:
+    """Of the running nodes among these; one that cannot be asked is left out."""
+
+    def look(name: NodeName) -> Configuration:
+        with closing(fleet[name].database(timeout=inventory.nodes[name].ssh.connect_timeout)) as database:
+            return read_configuration(database)
+
+    running = [name for name in names if isinstance(facts.nodes[name], Primary | Replica)]
+    answers = fan_out(running, look, deadline=_deadline(inventory))
+    return {name: answer for name, answer in answers.items() if not isinstance(answer, ReplctlError)}
 
 
 def _deadline(inventory: Inventory) -> float:
@@ -145,6 +204,22 @@ def _with_passfiles(
         seen = nodes[name]
         if not isinstance(seen, Unreachable) and seen.host is not None:
             nodes[name] = replace(seen, host=replace(seen.host, passfile_current=answer is True))
+    return nodes
+
+
+def _with_units(nodes: dict[NodeName, NodeFacts], fleet: Fleet, inventory: Inventory) -> dict[NodeName, NodeFacts]:
+    """Where systemd starts a server, whether we may tell it to."""
+    hosts = {name: host for name, seen in nodes.items() if (host := _host_of(seen)) is not None and host.unit}
+
+    def look(name: NodeName) -> bool:
+        unit = hosts[name].unit
+        command = may_systemctl("start", unit.name if unit is not None else "")
+        return fleet[name].runner.as_login_user().run(command, timeout=PASSFILE_SECONDS, check=False).status == 0
+
+    for name, answer in fan_out(tuple(hosts), look, deadline=_deadline(inventory)).items():
+        seen = nodes[name]
+        if not isinstance(seen, Unreachable) and seen.host is not None:
+            nodes[name] = replace(seen, host=replace(seen.host, may_start_unit=answer is True))
     return nodes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 inventory_app = typer.Typer(help="Check an inventory, or print its JSON Schema for editors.", no_args_is_help=True)
 app.add_typer(inventory_app, name="inventory", rich_help_panel=RECORDS)
+config_app = typer.Typer(help="Compare the configuration with the inventory, or apply it.", no_args_is_help=True)
+app.add_typer(config_app, name="config", rich_help_panel=EVERYDAY)
 
 
 def main() -> None:
@@ -76,16 +79,22 @@ def init_primary(
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
-    adopt: Annotated[bool, typer.Option("--adopt", hidden=True)] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take over a running primary that replctl did not make.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="With --adopt: restart it where a setting needs that.")
+    ] = False,
 ) -> None:
     """Make NODE the primary: initdb, configuration, roles, app database, env file.
 
-    On today's primary it brings what differs to what the inventory says; a stopped primary it starts again.
+    On today's primary it brings what differs to what the inventory says; a stopped primary it starts again. With
+    --adopt a running primary that somebody else set up becomes the cluster's, and keeps all that it has.
     """
     from replctl.cli import commands
 
     options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
-    end(commands.init_primary(options, node, commands.Unsupported(adopt=adopt)))
+    end(commands.init_primary(options, node, commands.adoption(adopt=adopt, restart=restart)))
 
 
 @app.command("add-replica", rich_help_panel=SETUP)
@@ -220,6 +229,80 @@ def restart(
 
 
 @app.command(rich_help_panel=EVERYDAY)
+def rotate_password(
+    role: Annotated[str, typer.Argument(metavar="replication|app|admin", help="Whose password is new.")],
+    old_password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--old-password-file", metavar="FILE", help="Of the admin, where its host does not let the OS user in."
+        ),
+    ] = None,
+    inventory: InventoryFile = DEFAULT_INVENTORY,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: OutputFormat = Output.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Bring the servers to a new password that stands where the inventory says: role, passfiles, env file.
+
+    Connections that are open stay. Run again after any interruption, it goes on from what is there.
+    """
+    from replctl.cli import commands
+
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose, old_password_file)
+    end(commands.rotate_password(options, role))
+
+
+Nodes = Annotated[
+    list[str] | None, typer.Argument(metavar="NODE...", help="These nodes; without one, every node that is reached.")
+]
+
+
+@config_app.command("diff")
+def config_diff(
+    nodes: Nodes = None,
+    inventory: InventoryFile = DEFAULT_INVENTORY,
+    output: OutputFormat = Output.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Show how files and settings in force differ from the inventory, and what overrides them. Changes nothing."""
+    from replctl.cli import config_commands
+    from replctl.cli.changing import ChangeOptions
+
+    options = ChangeOptions(inventory, dry_run=True, yes=False, output=output, verbose=verbose)
+    end(config_commands.config_diff(options, nodes or []))
+
+
+@config_app.command("apply")
+def config_apply(
+    nodes: Nodes = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Restart replicas that wait for it, one by one.")] = False,
+    restart_primary: Annotated[
+        bool, typer.Option("--restart-primary", help="Restart the primary where it is, if it waits for that.")
+    ] = False,
+    switchover: Annotated[
+        bool, typer.Option("--switchover", help="Restart the primary by moving its role to a replica.")
+    ] = False,
+    inventory: InventoryFile = DEFAULT_INVENTORY,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: OutputFormat = Output.TABLE,
+    verbose: Verbose = False,
+) -> None:
+    """Write the files that differ and have the servers read them; restart only where a flag says so.
+
+    Of the settings that a standby must not have less of, a raised one goes to the replicas first and a lowered one to
+    the primary.
+    """
+    from replctl.cli import config_commands
+    from replctl.cli.changing import ChangeOptions
+
+    options = ChangeOptions(inventory, dry_run, yes, output, verbose)
+    allowed = config_commands.restarts(replicas=restart, primary=restart_primary, switchover=switchover)
+    end(config_commands.config_apply(options, nodes or [], allowed))
+
+
+@app.command(rich_help_panel=EVERYDAY)
 def env(
     inventory: InventoryFile = DEFAULT_INVENTORY,
     check: Annotated[bool, typer.Option("--check", help="Compare the env file with the cluster.")] = False,
@@ -268,7 +351,7 @@ def inventory_init() -> None:
     _refuse("inventory init")
 
 
-_LATER = ("check", "config")
+_LATER = ("check",)
 
 
 def _refuse(command: str) -> None:

@@ -44,6 +44,8 @@ class ChangeOptions:
     yes: bool
     output: Output
     verbose: bool
+    old_password_file: Path | None = None
+    """Where the admin's password until now stands, when the inventory has a new one."""
 
 
 def run_change(command: str, options: ChangeOptions, intent: Callable[[Inventory], Intent], deed: str) -> ExitCode:
@@ -73,7 +75,10 @@ def document_of(command: str, options: ChangeOptions, cluster: Sequence[str]) ->
 
 
 def _run(options: ChangeOptions, inventory: Inventory, wanted: Intent, deed: str) -> ExitCode:
-    passwords, templates = resolve_passwords(inventory), read_template_dir(inventory.templates)
+    passwords, templates = (
+        resolve_passwords(inventory, options.old_password_file),
+        read_template_dir(inventory.templates),
+    )
     stderr, clock = open_console(sys.stderr), SystemClock()
     quiet = options.output is Output.JSON
     reporter = QuietReporter(stderr) if quiet else reporter_on(stderr, clock, inventory.nodes)
@@ -98,7 +103,7 @@ def _run(options: ChangeOptions, inventory: Inventory, wanted: Intent, deed: str
 
 
 def _ask(options: ChangeOptions, plan: Plan, deed: str, stderr: Console) -> None:
-    """Nothing is asked where no node changes: the env file alone is this machine's."""
+    """Nothing is asked where no node changes: the env file and its copies only say what the nodes are."""
     if options.output is Output.TABLE:
         show(stderr, plan_renderable(plan, width=stderr.width))
     if plan.nodes:

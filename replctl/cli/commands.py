@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence, Set
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from replctl.cli import reading
@@ -14,28 +13,17 @@ from replctl.cli.streams import print_json
 from replctl.execution import intents
 from replctl.execution.pipeline import Intent
 from replctl.inventory import inventory_schema
+from replctl.model.actions import RoleKind
 from replctl.model.errors import ExitCode, UsageError
 from replctl.model.inventory import Inventory
 from replctl.model.values import NodeName
+from replctl.planning.adopt import Adoption
 from replctl.planning.consent import Consent
 from replctl.planning.remove_replica import Directory
 from replctl.remote.local_files import load_inventory, read_template_dir
 from replctl.remote.secrets import resolve_passwords
 
 __all__ = ["ChangeOptions"]
-
-
-@dataclass(frozen=True, slots=True)
-class Unsupported:
-    """Flags of the contract that this version does not have yet: refused, never ignored."""
-
-    adopt: bool = False
-
-    def refuse(self) -> None:
-        """Raises UsageError when one is given."""
-        for name, given in asdict(self).items():
-            if given:
-                raise _not_supported(f"--{name.replace('_', '-')}")
 
 
 def _not_supported(what: str) -> UsageError:
@@ -63,12 +51,20 @@ def known(inventory: Inventory, name: str) -> NodeName:
     )
 
 
-def init_primary(options: ChangeOptions, node: str, flags: Unsupported) -> ExitCode:
+def adoption(*, adopt: bool, restart: bool) -> Adoption | None:
+    """What the two flags say together; None for a restart without anything to adopt."""
+    if not adopt:
+        return None if restart else Adoption.REFUSED
+    return Adoption.WITH_RESTART if restart else Adoption.WITHOUT_RESTART
+
+
+def init_primary(options: ChangeOptions, node: str, wanted: Adoption | None) -> ExitCode:
     """``init-primary NODE``."""
 
     def intent(inventory: Inventory) -> Intent:
-        flags.refuse()
-        return intents.init_primary(known(inventory, node))
+        if wanted is None:
+            raise UsageError("--restart is a part of --adopt", hint=f"`replctl restart {node}` restarts a node.")
+        return intents.init_primary(known(inventory, node), wanted)
 
     return run_change("init-primary", options, intent, f"make {node} the primary")
 
@@ -140,6 +136,22 @@ def restart(options: ChangeOptions, node: str | None, rolling: bool) -> ExitCode
 
     deed = "restart every node, one after the other" if node is None else f"restart {node}"
     return run_change("restart", options, intent, deed)
+
+
+def rotate_password(options: ChangeOptions, role: str) -> ExitCode:
+    """``rotate-password ROLE``."""
+
+    def intent(inventory: Inventory) -> Intent:
+        if role not in set(RoleKind):
+            raise UsageError(f"there is no role {role}", hint=f"The roles are {', '.join(RoleKind)}.")
+        if options.old_password_file is not None and role != RoleKind.ADMIN:
+            hint = (
+                "The admin changes the others' passwords: put the new one where the inventory says, and leave it out."
+            )
+            raise UsageError("--old-password-file is the admin's", hint=hint)
+        return intents.rotate_password(inventory, RoleKind(role))
+
+    return run_change("rotate-password", options, intent, f"change the {role} password to what the inventory says")
 
 
 def write_env(options: ChangeOptions, check: bool) -> ExitCode:  # noqa: FBT001

@@ -38,6 +38,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "refusals": [_refusal(refusal) for refusal in outcome.refusals],
         "next": outcome.next,
         "write_outage_ms": outcome.write_outage_ms,
+        **({} if outcome.app_sessions is None else {"app_sessions": dict(outcome.app_sessions)}),
     }
 
 

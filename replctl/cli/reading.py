@@ -40,11 +40,14 @@ from replctl.model.facts import ClusterFacts
 from replctl.model.inventory import Inventory
 from replctl.model.report import Health, StatusReport
 from replctl.model.secret import Passwords, Secret
+from replctl.model.values import NodeName
 from replctl.observe import observe, observe_env
 from replctl.planning.candidates import assess_candidates
 from replctl.planning.report import status_report
 from replctl.planning.situation import Situation, needs_primary
 from replctl.planning.topology import proven_replicas
+from replctl.remote.app_files import read_app_file
+from replctl.remote.fan_out import fan_out
 from replctl.remote.links import open_fleet
 from replctl.remote.local_files import load_inventory, read_optional_text, read_template_dir
 from replctl.remote.ports import Fleet
@@ -52,6 +55,8 @@ from replctl.remote.secrets import resolve_passwords
 from replctl.remote.waiting import SystemClock, Waiting
 
 WATCH_SECONDS = 1.0
+APP_HOST_MARGIN = 5.0
+"""Seconds on top of connect_timeout for reading one small file."""
 _EXITS = {
     Health.HEALTHY: ExitCode.DONE,
     Health.DEGRADED: ExitCode.DEGRADED,
@@ -164,16 +169,36 @@ def print_env(reading: Reading) -> ExitCode:
 
 
 def check_env(reading: Reading) -> ExitCode:
-    """Compare the file with what would be written now."""
-    path = reading.inventory.app.env_file
-    found = differences(read_optional_text(path), _env_values(reading))
-    for difference in found:
-        sys.stdout.write(f"{escape(difference)}\n")
-    if found:
-        sys.stdout.write(f"{path}: differs from the cluster. Fix: replctl env --write\n")
-        return ExitCode.DIFFERENT
-    sys.stdout.write(f"{path}: says what the cluster is\n")
-    return ExitCode.DONE
+    """Compare the file, and its copies on hosts of the application, with what would be written now."""
+    path, values = reading.inventory.app.env_file, _env_values(reading)
+    files = {str(path): differences(read_optional_text(path), values), **_on_app_hosts(reading, values)}
+    for name, found in files.items():
+        for difference in found:
+            sys.stdout.write(f"{escape(difference)}\n")
+        verdict = "differs from the cluster. Fix: replctl env --write" if found else "says what the cluster is"
+        sys.stdout.write(f"{escape(name)}: {verdict}\n")
+    return ExitCode.DIFFERENT if any(files.values()) else ExitCode.DONE
+
+
+def _on_app_hosts(reading: Reading, values: EnvValues) -> dict[str, list[str]]:
+    """How each copy that can be read differs. Of the others nobody can say, which is a warning."""
+    hosts = {NodeName(host.label): host for host in reading.inventory.app.publish}
+
+    def look(name: NodeName) -> list[str]:
+        host = hosts[name]
+        file = read_app_file(reading.fleet.on_app_host(host), host)
+        return [
+            *differences(file.text.reveal() if file.text else None, values),
+            *([f"it is open to other users (mode {file.mode:o})"] if file.is_open else []),
+            *(["the reload command has still to run"] if file.reload_due and host.reload else []),
+        ]
+
+    deadline = max((host.ssh.connect_timeout for host in hosts.values()), default=0.0) + APP_HOST_MARGIN
+    answers = fan_out(hosts, look, deadline=deadline)
+    for name, answer in answers.items():
+        if isinstance(answer, ReplctlError):
+            _warn(f"{name} was not compared: {answer.message}")
+    return {name: answer for name, answer in answers.items() if not isinstance(answer, ReplctlError)}
 
 
 def _env_values(reading: Reading) -> EnvValues:

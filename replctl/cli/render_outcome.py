@@ -76,6 +76,9 @@ def _trouble(outcome: Outcome) -> Iterator[tuple[str, str, str]]:
 def _notes(outcome: Outcome) -> Iterator[tuple[str, str, str]]:
     if outcome.write_outage_ms is not None:
         yield "writes:", f"were down for {outcome.write_outage_ms:.0f} ms", "bold"
+    if outcome.app_sessions is not None:
+        counts = (f"{name} {'unknown' if n is None else n}" for name, n in outcome.app_sessions.items())
+        yield "sessions:", f"of the application: {', '.join(counts)}", "bold"
     yield from (("note:", note, "yellow") for note in outcome.notes)
 
 

@@ -37,7 +37,8 @@ def _size(plan: Plan) -> str:
 
 
 def _noted(label: str, text: str) -> Text:
-    return Text.assemble((f"{label}: ", "yellow"), escape(text))
+    first, *rest = text.split("\n")
+    return Text.assemble((f"{label}: ", "yellow"), escape(first), *(f"\n  {escape(line)}" for line in rest))
 
 
 def _legend(plan: Plan) -> Iterator[Text]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -10,9 +10,12 @@ from replctl.execution.session import Session
 from replctl.model.errors import RefusedError
 from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Unreachable
 from replctl.model.host import HostFacts
-from replctl.model.inventory import Inventory, Node
+from replctl.model.inventory import AppHost, Inventory, Node
 from replctl.model.plan import Step
+from replctl.model.secret import Secret
 from replctl.model.values import Lsn, NodeName
+from replctl.postgres.layout import Layout, layout_of
+from replctl.postgres.settings import RUN_DIRECTORY
 from replctl.remote.ports import Cancellation, Database, Runner
 from replctl.remote.waiting import NeverCancelled, Waiting
 
@@ -43,6 +46,11 @@ class Stopwatch:
     writable_at: float | None = None
     shutdown_record: Lsn | None = None
     """Where the old primary's shutdown checkpoint begins."""
+    app_sessions: Mapping[NodeName, int | None] | None = None
+    """How many sessions the application had on each node in the end; None for a node that did not answer."""
+
+    replaced_verifier: Secret | None = None
+    """What pg_authid had before a password was set; empty for none. The old password itself is not known."""
 
     @property
     def write_outage_ms(self) -> float | None:
@@ -85,13 +93,25 @@ class Context:
         runner = self.session.fleet[name or self.name].runner
         return runner.shielded() if self.shielded else runner
 
+    def on_app_host(self, host: AppHost) -> Runner:
+        """Commands on a host of the application, as its SSH user."""
+        runner = self.session.fleet.on_app_host(host)
+        return runner.shielded() if self.shielded else runner
+
     @contextmanager
     def database(self, name: NodeName | None = None, *, options: str = "") -> Generator[Database]:
         """A new SQL session on the step's node, or another one."""
         node = self.inventory.nodes[name or self.name]
-        timeout = node.ssh.connect_timeout
-        with closing(self.session.fleet[node.name].database(options=options, timeout=timeout)) as database:
+        with closing(self._open(node, options)) as database:
             yield database
+
+    def _open(self, node: Node, options: str) -> Database:
+        link = self.session.fleet[node.name]
+        if node.name not in self.facts.by_psql:
+            return link.database(options=options, timeout=node.ssh.connect_timeout)
+        postmaster = self.host(node.name).postmaster
+        sockets = (postmaster.socket_dir if postmaster is not None else None) or RUN_DIRECTORY
+        return link.local_database(self.bin_dir(node.name), sockets, options=options)
 
     def host(self, name: NodeName | None = None) -> HostFacts:
         """What was seen of the host when the plan was made. Raises RefusedError when SSH did not answer then."""
@@ -100,6 +120,10 @@ class Context:
         if host is None:
             raise RefusedError(f"{facts.node}: was not reached by SSH", hint="Mend SSH to the node.", node=facts.node)
         return host
+
+    def layout(self, name: NodeName | None = None) -> Layout:
+        """Where the node's configuration is, and what starts its server."""
+        return layout_of(self.inventory.nodes[name or self.name], self.host(name))
 
     def bin_dir(self, name: NodeName | None = None) -> str:
         """Where the node's PostgreSQL programs are."""

@@ -12,7 +12,16 @@ from typing import Protocol
 from replctl.execution.context import Changed, Context, Effect, Stopwatch
 from replctl.execution.handlers.registry import carry_out
 from replctl.execution.session import Session
-from replctl.model.actions import Action, AwaitStreaming, CheckLogin, Checkpoint, ProbeWrite, ProveCaughtUp
+from replctl.model.actions import (
+    Action,
+    AwaitPassword,
+    AwaitReplayed,
+    AwaitStreaming,
+    CheckLogin,
+    Checkpoint,
+    ProbeWrite,
+    ProveCaughtUp,
+)
 from replctl.model.errors import (
     ConnectionLostError,
     ExitCode,
@@ -28,7 +37,7 @@ from replctl.model.plan import OnFailure, Plan, Refusal, Step
 
 INVALID_LOGIN = "28P01"
 """invalid_password (PostgreSQL docs, appendix A)."""
-ASKING = (AwaitStreaming, CheckLogin, Checkpoint, ProbeWrite, ProveCaughtUp)
+ASKING = (AwaitPassword, AwaitReplayed, AwaitStreaming, CheckLogin, Checkpoint, ProbeWrite, ProveCaughtUp)
 """Actions that leave nothing behind, however they end."""
 
 
@@ -221,6 +230,7 @@ class Execution:
             next=" ".join(hints) if code is ExitCode.INCOMPLETE else None,
             write_outage_ms=self._stopwatch.write_outage_ms,
             notes=self._plan.notes,
+            app_sessions=self._stopwatch.app_sessions,
         )
 
 

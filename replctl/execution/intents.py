@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 
 from replctl.execution.pipeline import Intent
+from replctl.model.actions import RoleKind
 from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Stopped, Unreachable
 from replctl.model.inventory import Inventory
 from replctl.model.values import NodeName, WalRange
 from replctl.observe import Inquiry
 from replctl.planning.add_replica import plan_add_replica
+from replctl.planning.adopt import Adoption
 from replctl.planning.ancestry import fork_from_primary
+from replctl.planning.config_apply import Restarting, plan_config_apply
 from replctl.planning.consent import Consent
 from replctl.planning.failover import plan_failover
 from replctl.planning.failover_checks import former_primaries, lacked_wal
@@ -20,11 +24,17 @@ from replctl.planning.publish_env import plan_env_write
 from replctl.planning.rejoin import plan_rejoin
 from replctl.planning.remove_replica import Directory, plan_remove_replica
 from replctl.planning.restart import plan_restart, plan_rolling_restart, switchover_candidate
+from replctl.planning.rotate_password import plan_rotate_password
+from replctl.postgres.adopted import inherited_settings, is_adopted
 
 
-def init_primary(name: NodeName) -> Intent:
+def init_primary(name: NodeName, adoption: Adoption = Adoption.REFUSED) -> Intent:
     """Make NODE the primary that the inventory describes."""
-    return Intent(lambda situation: plan_init_primary(situation, name))
+
+    def inquiry(facts: ClusterFacts) -> Inquiry:
+        return Inquiry(by_psql=tuple(facts.nodes) if adoption is not Adoption.REFUSED else ())
+
+    return Intent(lambda situation: plan_init_primary(situation, name, adoption), inquiry)
 
 
 def add_replica(names: Sequence[NodeName], source: NodeName | None) -> Intent:
@@ -50,8 +60,20 @@ def _about_clones(facts: ClusterFacts, names: Sequence[NodeName]) -> Inquiry:
     clones = tuple(name for name in names if isinstance(facts.nodes[name], NoInstance))
     primary = facts.primary.node if facts.primary else None
     return Inquiry(
-        login_at=primary if clones else None, login_from=clones, size=bool(clones), wal=_past_the_fork(facts, names)
+        login_at=primary if clones else None,
+        login_from=clones,
+        size=bool(clones),
+        wal=_past_the_fork(facts, names),
+        configuration=bool(clones) and _configured_by_others(facts),
     )
+
+
+def _configured_by_others(facts: ClusterFacts) -> bool:
+    """The primary was adopted, or took settings over from one that was."""
+    if facts.primary is None or facts.primary.host is None:
+        return False
+    files = facts.primary.host.files
+    return is_adopted(files) or bool(inherited_settings(files.get("postgresql.conf", "")))
 
 
 def _past_the_fork(facts: ClusterFacts, names: Sequence[NodeName]) -> tuple[tuple[NodeName, tuple[WalRange, ...]], ...]:
@@ -128,6 +150,7 @@ def rejoin(name: NodeName, consents: Set[Consent]) -> Intent:
             login_at=primary.node if clones else None,
             login_from=(name,) if clones else (),
             size=clones,
+            configuration=clones and _configured_by_others(facts),
             segments=fork is not None,
             wal=((name, fork.own),) if fork is not None else (),
         )
@@ -138,3 +161,20 @@ def rejoin(name: NodeName, consents: Set[Consent]) -> Intent:
 def write_env() -> Intent:
     """Bring the env file to how the cluster stands now."""
     return Intent(plan_env_write)
+
+
+def config_apply(inventory: Inventory, names: Sequence[NodeName], restarting: Set[Restarting]) -> Intent:
+    """Bring the configuration of the named nodes, or of all, to what the inventory says."""
+
+    def inquiry(facts: ClusterFacts) -> Inquiry:
+        candidate = switchover_candidate(inventory, facts) if Restarting.SWITCHOVER in restarting else None
+        base = promote(candidate).inquiry(facts) if candidate is not None else Inquiry()
+        return replace(base, settings=tuple(names) or tuple(inventory.nodes))
+
+    return Intent(lambda situation: plan_config_apply(situation, names, restarting), inquiry)
+
+
+def rotate_password(inventory: Inventory, kind: RoleKind) -> Intent:
+    """Bring a role's password to what the inventory says. A new admin password lets nobody in yet."""
+    asked = tuple(inventory.nodes) if kind is RoleKind.ADMIN else ()
+    return Intent(lambda situation: plan_rotate_password(situation, kind), lambda _: Inquiry(by_psql=asked))

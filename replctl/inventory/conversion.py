@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from replctl.inventory.schema import (
-    AppBlock,
     Block,
     InventoryFile,
     NodeBlock,
     PasswordReference,
     PostgresBlock,
+    PublishBlock,
     SshBlock,
 )
 from replctl.model.inventory import (
     Admin,
     App,
+    AppHost,
     Connection,
     Inventory,
     Node,
     PostgresSettings,
     Replication,
+    ServiceManager,
     SqlRoute,
     SshSettings,
     Timeouts,
@@ -42,15 +44,15 @@ def to_inventory(file: InventoryFile, path: Path) -> Inventory:
         nodes={NodeName(name): _node(NodeName(name), node, file, folder) for name, node in file.nodes.items()},
         admin=Admin(file.admin.user, _password(file.admin.password, folder), _networks(file.admin.allow)),
         replication=Replication(file.replication.user, _password(file.replication.password, folder)),
-        app=_app(file.app, folder),
+        app=_app(file, folder),
         timeouts=Timeouts(**_given(file.timeouts)),
         system_identifier=None if identifier is None else SystemIdentifier(identifier),
         templates=_path(file.templates, folder),
     )
 
 
-def merged_ssh(common: SshBlock, node: NodeBlock) -> dict[str, Any]:
-    """The keys that hold for a node: its own, then the common ones."""
+def merged_ssh(common: SshBlock, node: NodeBlock | PublishBlock) -> dict[str, Any]:
+    """The keys that hold for a node or an application's host: its own, then the common ones."""
     return _given(common) | _given(node.ssh)
 
 
@@ -84,13 +86,15 @@ def _ssh(given: dict[str, Any], folder: Path) -> SshSettings:
 
 
 def _postgres(given: dict[str, Any]) -> PostgresSettings:
-    kept = {key: value for key, value in given.items() if key != "service"}
+    kept = dict(given)
+    kept["service"] = ServiceManager(given.get("service", ServiceManager.PG_CTL))
     kept["connect"] = SqlRoute(given.get("connect", SqlRoute.TUNNEL))
     kept["allow"] = _networks(given.get("allow"))
     return PostgresSettings(**kept)
 
 
-def _app(app: AppBlock, folder: Path) -> App:
+def _app(file: InventoryFile, folder: Path) -> App:
+    app = file.app
     settings: dict[str, str | int | bool | None] = {
         "DB_READ_REPLICA_STRATEGY": app.strategy,
         "DB_READ_REPLICA_FALLBACK": app.fallback,
@@ -104,6 +108,16 @@ def _app(app: AppBlock, folder: Path) -> App:
         password=_password(app.password, folder),
         env_file=_local(app.env_file, folder),
         settings={name: _env_text(value) for name, value in settings.items() if value is not None},
+        publish=tuple(_app_host(file, host, folder) for host in app.publish or ()),
+    )
+
+
+def _app_host(file: InventoryFile, given: PublishBlock, folder: Path) -> AppHost:
+    return AppHost(
+        ssh_host=given.host,
+        ssh=_ssh(merged_ssh(file.ssh, given) | {"user": given.user}, folder),
+        path=given.path,
+        reload=tuple(shlex.split(given.reload or "")),
     )
 
 

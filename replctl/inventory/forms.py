@@ -115,6 +115,22 @@ def remote_dir(text: str) -> str:
     return text
 
 
+def remote_file(text: str) -> str:
+    """An absolute path of a file on an application's host, spelled in the one way that compares equal to itself."""
+    if not text.startswith("/"):
+        raise ValueError("must be an absolute path")
+    if ".." in text.split("/"):
+        raise ValueError("must not contain ..")
+    if _OUR_SUFFIX in text:
+        raise ValueError(f"must not contain {_OUR_SUFFIX}, which begins the names that replctl keeps for itself")
+    normal = "/" + posixpath.normpath(text).lstrip("/")
+    if normal == "/" or text.endswith("/"):
+        raise ValueError("must be a file")
+    if normal != text:
+        raise ValueError(f"must be written as {normal}")
+    return text
+
+
 def local_path(text: str) -> str:
     if text.startswith("~") and text != "~" and not text.startswith("~/"):
         raise ValueError("must not name another user's home; write the whole path")

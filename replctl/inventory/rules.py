@@ -24,6 +24,7 @@ def rule_problems(file: InventoryFile) -> Iterator[Problem]:
     yield from _data_dirs(file, merged)
     yield from _versions(merged)
     yield from _routes(file, merged)
+    yield from _app_hosts(file)
     yield from _parameters(file)
 
 
@@ -92,6 +93,16 @@ def _connect_key(file: InventoryFile, name: str) -> Where:
     """Where a node's route was given: at the node, or else among the defaults for every node."""
     own = file.nodes[name].postgres
     return ("nodes", name, "postgres", "connect") if own and own.connect else ("postgres", "connect")
+
+
+def _app_hosts(file: InventoryFile) -> Iterator[Problem]:
+    files: dict[Where, Hashable] = {}
+    for index, each in enumerate(file.app.publish or ()):
+        files["app", "publish", index] = (_same_host(each.host), merged_ssh(file.ssh, each).get("port"), each.path)
+        if each.ssh and each.ssh.user:
+            yield Problem(("app", "publish", index, "ssh", "user"), "stands beside host, as user")
+    for where, other, _ in _repeated(files.items()):
+        yield Problem(where, f"is the same file on the same host as item {other[2]}")
 
 
 def _parameters(file: InventoryFile) -> Iterator[Problem]:

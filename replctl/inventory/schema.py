@@ -18,7 +18,6 @@ from pydantic import (
 
 from replctl.inventory import forms
 from replctl.inventory.parameters import parameter_name, parameter_text
-from replctl.inventory.problems import NOT_SUPPORTED
 from replctl.model.values import NAME_PATTERN
 
 Word = Annotated[str, AfterValidator(forms.no_option)]
@@ -29,6 +28,7 @@ SshUser = Annotated[Word, forms.Form(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}\$?", 
 OsUser = Annotated[Word, forms.Form(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?", "the name of an OS user")]
 Locale = Annotated[Word, forms.Form(r"[A-Za-z][A-Za-z0-9_.@-]{0,62}", "a locale such as C.UTF-8 or en_US.UTF-8")]
 RemoteDir = Annotated[Word, AfterValidator(forms.remote_dir)]
+RemoteFile = Annotated[Word, AfterValidator(forms.remote_file)]
 LocalPath = Annotated[Word, AfterValidator(forms.local_path)]
 Role = Annotated[Word, AfterValidator(forms.role)]
 Superuser = Annotated[Word, AfterValidator(forms.superuser)]
@@ -51,15 +51,7 @@ SystemIdentifierText = Annotated[
 ]
 
 
-def service_manager(name: str) -> str:
-    if name in {"pg_ctlcluster", "systemd"}:
-        raise ValueError(NOT_SUPPORTED)
-    if name != "pg_ctl":
-        raise ValueError("must be pg_ctl")
-    return name
-
-
-Service = Annotated[Word, AfterValidator(service_manager), WithJsonSchema({"type": "string", "enum": ["pg_ctl"]})]
+Unit = Annotated[Word, forms.Form(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,100}", "a systemd unit such as postgresql-16")]
 
 
 class Block(BaseModel):
@@ -127,7 +119,13 @@ class PostgresBlock(Block):
     )
     port: Port | None = Field(default=None, description="The port of PostgreSQL; 5432 if not set.")
     os_user: OsUser | None = Field(default=None, description="The OS user that runs PostgreSQL; postgres if not set.")
-    service: Service | None = Field(default=None, description="What starts and stops PostgreSQL: pg_ctl.")
+    service: Literal["pg_ctl", "pg_ctlcluster", "systemd"] | None = Field(
+        default=None,
+        description="What starts PostgreSQL: pg_ctl (if not set), pg_ctlcluster (postgresql-common's) or systemd.",
+    )
+    unit: Unit | None = Field(
+        default=None, description="The systemd unit, without .service; found on the host if not set."
+    )
     connect: Literal["tunnel", "direct"] | None = Field(
         default=None,
         description="How SQL reaches the node: tunnel (through SSH, if not set) or direct (the node's own address).",
@@ -159,6 +157,19 @@ class ReplicationBlock(Block):
     password: Password = Field(repr=False, description="Its password.")
 
 
+class PublishBlock(Block):
+    """A host of the application that gets the env file over SSH. What is not set here is as in the common ssh block."""
+
+    host: SshHost = Field(description="What SSH connects to: an address, a name or an alias.")
+    user: SshUser = Field(description="The SSH user: the file becomes, or already is, this user's.")
+    path: RemoteFile = Field(description="The file: an absolute path. Its other lines stay.")
+    reload: CommandLine | None = Field(
+        default=None,
+        description="The command that has the application read it again; run without a shell, for at most 30 seconds.",
+    )
+    ssh: SshBlock | None = Field(default=None, description="What differs from the common ssh block, but for the user.")
+
+
 class AppBlock(Block):
     """The application's database, its role, and the env file that tells it where to read and write."""
 
@@ -166,6 +177,9 @@ class AppBlock(Block):
     user: Role = Field(description="The role that owns it.")
     password: Password = Field(repr=False, description="The role's password.")
     env_file: LocalPath = Field(default="app.env", description="The env file to publish to; app.env if not set.")
+    publish: list[PublishBlock] | None = Field(
+        default=None, description="Hosts of the application on which a file is kept like the env file."
+    )
     strategy: Strategy | None = Field(
         default=None, description="DB_READ_REPLICA_STRATEGY: round_robin, least_connections, random or least_lag."
     )

@@ -15,9 +15,7 @@ from replctl.inventory.yaml_text import Tree
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-RESERVED = frozenset(
-    {"tls", "sync", "upstream", "in_rotation", "region", "wal_dir", "tablespaces", "apply_delay", "publish"}
-)
+RESERVED = frozenset({"tls", "sync", "upstream", "in_rotation", "region", "wal_dir", "tablespaces", "apply_delay"})
 """Keys that later versions read: refused now, so that no inventory relies on what does not happen."""
 
 BLOCKS: Mapping[Where, type[BaseModel]] = {
@@ -27,12 +25,14 @@ BLOCKS: Mapping[Where, type[BaseModel]] = {
     ("admin",): schema.AdminBlock,
     ("replication",): schema.ReplicationBlock,
     ("app",): schema.AppBlock,
+    ("app", "publish", "*"): schema.PublishBlock,
+    ("app", "publish", "*", "ssh"): schema.SshBlock,
     ("timeouts",): schema.TimeoutsBlock,
     ("nodes", "*"): schema.NodeBlock,
     ("nodes", "*", "ssh"): schema.SshBlock,
     ("nodes", "*", "postgres"): schema.PostgresBlock,
 }
-"""Which block stands where; ``*`` is any node."""
+"""Which block stands where; ``*`` is any node, or any item of a list."""
 
 _TEXTS: Mapping[str, str] = {
     "missing": "required key is missing",
@@ -91,7 +91,8 @@ def _unknown_key(where: Where) -> Problem:
 
 
 def _guess(block: Where, key: str) -> str:
-    shape = (block[0], "*", *block[2:]) if block[:1] == ("nodes",) else block
+    shape = tuple("*" if isinstance(part, int) else part for part in block)
+    shape = (shape[0], "*", *shape[2:]) if shape[:1] == ("nodes",) else shape
     if shape == ("nodes", "*") and (nested := _nested(key)):
         return nested
     known = list(BLOCKS[shape].model_fields) if shape in BLOCKS else []

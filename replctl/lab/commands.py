@@ -138,7 +138,7 @@ def _start(lab: Lab, verbose: bool) -> ExitCode:  # noqa: FBT001
         return ExitCode.DONE
 
     def init_primary() -> ExitCode:
-        return commands.init_primary(options, found[0], commands.Unsupported())
+        return commands.init_primary(options, found[0], commands.adoption(adopt=False, restart=False))
 
     def add_replicas() -> ExitCode:
         return commands.add_replica(options, (), every=True, source=None)

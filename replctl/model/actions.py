@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from replctl.model.app_actions import CountAppSessions, EndAppSessions, PublishEnv, PushEnv
 from replctl.model.values import NodeName, WalRange
 
 
@@ -27,9 +28,17 @@ class Promise(StrEnum):
     GIVEN_UP = "given-up"
 
 
-class RoleKind(StrEnum):
-    """The roles that replctl makes beside the admin role, which initdb makes."""
+class Autostart(StrEnum):
+    """What happens to a node's server when its host comes up."""
 
+    ON = "on"
+    OFF = "off"
+
+
+class RoleKind(StrEnum):
+    """The roles that replctl makes. The admin role is initdb's, but for a cluster that is adopted."""
+
+    ADMIN = "admin"
     REPLICATION = "replication"
     APP = "app"
 
@@ -55,6 +64,18 @@ class WriteConfig:
 
     place: Place
     files: tuple[ConfigFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveConfig:
+    """Delete the configuration files that this run put outside of the data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAutostart:
+    """Whether the node's service starts PostgreSQL when the host comes up."""
+
+    wanted: Autostart
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +122,43 @@ class ReloadConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class StartWithConfig:
+    """Undo of a stop for new settings: put the old files back, which the server could start with, and start it."""
+
+    files: tuple[ConfigFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitReplayed:
+    """Wait until the standby has replayed what ``upstream`` had written, its settings among them."""
+
+    upstream: NodeName
+
+
+@dataclass(frozen=True, slots=True)
 class CreateRole:
     """Make a role with the inventory's password as a SCRAM verifier; mend its attributes if it exists."""
+
+    kind: RoleKind
+
+
+@dataclass(frozen=True, slots=True)
+class SetPassword:
+    """Give an existing role the inventory's password, as a SCRAM verifier."""
+
+    kind: RoleKind
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePassword:
+    """Undo of SetPassword: put the verifier back that this run replaced."""
+
+    kind: RoleKind
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitPassword:
+    """Wait until the node has replayed the role's new verifier."""
 
     kind: RoleKind
 
@@ -281,17 +337,11 @@ class SetAside:
     """Rename what stands in the data directory's place, or was left of a broken rewind, out of the way."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishEnv:
-    """Write the env file: the primary, and the replicas that are proven in their role now."""
-
-    primary: NodeName
-    replicas: tuple[NodeName, ...]
-
-
 Action = (
     InitCluster
     | WriteConfig
+    | RemoveConfig
+    | SetAutostart
     | InstallStaging
     | RemoveStaging
     | StartPostgres
@@ -300,7 +350,12 @@ Action = (
     | StopForSwitchover
     | ReviveOldPrimary
     | ReloadConfig
+    | StartWithConfig
+    | AwaitReplayed
     | CreateRole
+    | SetPassword
+    | RestorePassword
+    | AwaitPassword
     | CreateDatabase
     | GrantRewind
     | CreateSlot
@@ -329,4 +384,7 @@ Action = (
     | InstallRewound
     | SetAside
     | PublishEnv
+    | PushEnv
+    | EndAppSessions
+    | CountAppSessions
 )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from replctl.model.configuration import Configuration
 from replctl.model.host import ControlData, HostFacts
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline
 
@@ -290,6 +291,13 @@ class ClusterFacts:
     """Names of the primary's WAL segments; only where the command needs them."""
     debts: tuple[FenceDebt, ...] = ()
     """Reminders, never evidence."""
+    by_psql: frozenset[NodeName] = frozenset()
+    """Running nodes that know no password of ours: SQL goes through psql on the host."""
+    file_settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the primary's configuration files set; only where the command needs it."""
+
+    configurations: Mapping[NodeName, Configuration] = field(default_factory=dict["NodeName", "Configuration"])
+    """Files and settings of running nodes; only where the command needs them."""
 
     @property
     def primaries(self) -> tuple[Primary, ...]:

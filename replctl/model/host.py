@@ -66,6 +66,8 @@ class Postmaster:
     port: int | None
     status: str
     """The pid file's last line: ``ready``, ``standby``, ``starting``, ``stopping``."""
+    socket_dir: str | None = None
+    """Where its first Unix socket is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,37 @@ class Aside:
 
 
 @dataclass(frozen=True, slots=True)
+class DebianCluster:
+    """A cluster that postgresql-common knows, by its folder in /etc/postgresql."""
+
+    version: str
+    name: str
+    port: int | None
+    data_dir: str
+    start: str
+    """start.conf: ``auto``, ``manual`` or ``disabled``."""
+
+    @property
+    def config_dir(self) -> str:
+        return f"/etc/postgresql/{self.version}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.version}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What systemd says of the node's unit."""
+
+    name: str
+    active: str
+    """``active``, ``inactive``, ``failed``, ..."""
+    enabled: str
+    """``enabled``, ``disabled``, ``generated``, ``masked``, ...; empty when there is no such unit."""
+    main_pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """What the host says, without SQL."""
 
@@ -122,8 +155,16 @@ class HostFacts:
     """Text of the configuration files in the data directory, by name."""
     other_majors: tuple[str, ...] = ()
     """Other PostgreSQL bin directories seen on the host."""
-    debian_clusters: tuple[str, ...] = ()
-    """``15 main 5432`` for each cluster that postgresql-common knows."""
+    config_file: str | None = None
+    """postgresql.conf as the live postmaster was told of it, or as it stands for this data directory."""
+    debian_clusters: tuple[DebianCluster, ...] = ()
+    has_pg_ctlcluster: bool = False
+    unit: Unit | None = None
+    """The node's systemd unit, where systemd is to start it."""
+    may_start_unit: bool | None = None
+    """Whether sudo lets the SSH user start it; None when nobody asked."""
+    unit_of_postmaster: str | None = None
+    """The systemd unit in whose control group the live postmaster is."""
     passfile_current: bool = False
     """The passfile is there and holds what it should."""
     can_link_socket_dir: bool = False

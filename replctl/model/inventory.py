@@ -18,6 +18,14 @@ class Connection(StrEnum):
     LOCAL = "local"
 
 
+class ServiceManager(StrEnum):
+    """What starts PostgreSQL on a node: PostgreSQL's own program, postgresql-common's, or a systemd unit."""
+
+    PG_CTL = "pg_ctl"
+    PG_CTLCLUSTER = "pg_ctlcluster"
+    SYSTEMD = "systemd"
+
+
 class SqlRoute(StrEnum):
     """How SQL reaches a node: through the SSH connection, or at the node's own address."""
 
@@ -46,6 +54,9 @@ class PostgresSettings:
     bin_dir: str | None = None
     port: int = 5432
     os_user: str = "postgres"
+    service: ServiceManager = ServiceManager.PG_CTL
+    unit: str | None = None
+    """The systemd unit, without ``.service``."""
     connect: SqlRoute = SqlRoute.TUNNEL
     locale: str = "C.UTF-8"
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -89,6 +100,29 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True)
+class AppHost:
+    """A file on a host of the application, which is to say what the env file says."""
+
+    ssh_host: str
+    ssh: SshSettings
+    """Its user is named: what is done there is done as this user."""
+    path: str
+    reload: tuple[str, ...] = ()
+    """The command that has the application read the file again; empty for none."""
+
+    @property
+    def name(self) -> NodeName:
+        """What messages call the host; it is no node of the cluster."""
+        return NodeName(self.ssh_host)
+
+    @property
+    def label(self) -> str:
+        """The host and the file: no two in an inventory are the same."""
+        port = f":{self.ssh.port}" if self.ssh.port else ""
+        return f"{self.ssh_host}{port}:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
 class App:
     """The application's database and role, and the env file from which it routes its reads."""
 
@@ -98,6 +132,7 @@ class App:
     env_file: Path
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     """The env file's optional settings, by their variable name, in the contract's order."""
+    publish: tuple[AppHost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,3 +58,5 @@ class Outcome:
     """The command or deed that comes next, or None when nothing is left to do."""
     write_outage_ms: float | None = None
     notes: tuple[str, ...] = ()
+    app_sessions: Mapping[NodeName, int | None] | None = None
+    """The application's sessions on each node; None for a node that did not answer, or where nobody asked."""

@@ -78,3 +78,5 @@ class Passwords:
     admin: Secret
     replication: Secret
     app: Secret
+    old_admin: Secret | None = None
+    """What a server may still have that has not seen the admin's new one; for ``rotate-password`` alone."""

@@ -26,6 +26,7 @@ from replctl.model.values import NodeName
 from replctl.planning.amounts import human_bytes
 from replctl.planning.clone_checks import WALSENDERS_PER_CLONE, check_nodes, clones_among, free_walsenders
 from replctl.planning.role_change import sweep_stopped
+from replctl.planning.services import starts_with_host, undo_of_config
 from replctl.planning.situation import (
     Situation,
     forward_only,
@@ -143,7 +144,7 @@ def clone(situation: Situation, primary: Primary, name: NodeName, source: NodeNa
             name,
             WriteConfig(Place.STAGING, files),
             "the copy brought the source's configuration",
-            undo=RemoveStaging(),
+            undo=undo_of_config(situation, name),
         ),
         step(
             "standby",
@@ -153,6 +154,7 @@ def clone(situation: Situation, primary: Primary, name: NodeName, source: NodeNa
             undo=RemoveStaging(),
         ),
         forward_only(step("install", name, InstallStaging(), "the finished copy is renamed into place")),
+        *starts_with_host(situation, name),
         step("start", name, StartPostgres(), "it replays what it copied and connects"),
         step("streaming", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
     )
@@ -173,7 +175,7 @@ def follow_primary(situation: Situation, primary: Primary, name: NodeName) -> tu
     """A node that has its data: started if it is stopped, pointed to the primary if it follows another."""
     node, facts = situation.node(name), situation.facts.nodes[name]
     if isinstance(facts, Replica):
-        return _join_running(situation, primary, facts)
+        return join_running(situation, primary, facts)
     passfile = write_passfile(situation, name)
     return (
         *(() if keeps_wal(primary, node.slot) else (new_slot(primary, name, node.slot),)),
@@ -184,19 +186,21 @@ def follow_primary(situation: Situation, primary: Primary, name: NodeName) -> tu
             ConfigureStandby(Place.LIVE, primary.node, node.slot),
             f"it has to stream from {primary.node}",
         ),
+        *starts_with_host(situation, name),
         forward_only(step("start", name, StartPostgres(), f"{name} is a stopped replica of this cluster")),
         step("streaming", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
         *(sweep_stopped(facts) if isinstance(facts, Stopped) else ()),
     )
 
 
-def _join_running(situation: Situation, primary: Primary, facts: Replica) -> tuple[Step, ...]:
+def join_running(situation: Situation, primary: Primary, facts: Replica) -> tuple[Step, ...]:
+    """A running standby is given its slot, and pointed to the primary where it follows another."""
     node = situation.node(facts.node)
     streams = streams_from_primary(situation.inventory, situation.facts, facts)
     if streams and facts.server.setting("primary_slot_name") == node.slot:
-        return ()
+        return starts_with_host(situation, facts.node)
     upstream = upstream_of(situation.inventory, situation.facts, facts)
-    steps: list[Step] = []
+    steps = [*starts_with_host(situation, facts.node)]
     if not keeps_wal(primary, node.slot):
         steps.append(new_slot(primary, facts.node, node.slot))
     if (passfile := write_passfile(situation, facts.node)) is not None:

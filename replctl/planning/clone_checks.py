@@ -13,6 +13,7 @@ from replctl.planning.ancestry import has_diverged
 from replctl.planning.clone_target import check_replacement, check_start, check_target
 from replctl.planning.situation import HBA, Situation, needs_host, refuse_silent, refuse_unreachable, timeline_on_disk
 from replctl.planning.topology import slot_on, streams_from_primary
+from replctl.postgres.adopted import is_known
 from replctl.postgres.scripts import clone_name
 
 WALSENDERS_PER_CLONE = 2
@@ -27,10 +28,25 @@ def check_nodes(
     """Every reason why these nodes cannot become replicas of this primary."""
     clones = clones_among(situation, names)
     return [
+        *_check_known(primary),
         *(refusal for name in names for refusal in _check_node(situation, primary, name)),
         *_check_source(situation, source),
         *_check_budget(situation, primary, clones),
         *(_check_tablespaces(primary) if clones else ()),
+    ]
+
+
+def _check_known(primary: Primary) -> list[Refusal]:
+    """A configuration that nobody agreed to add ours to is left alone, and what it sets is not known."""
+    if primary.host is None or "postgresql.conf" not in primary.host.files or is_known(primary.host.files):
+        return []
+    return [
+        Refusal(
+            "adopt",
+            primary.node,
+            f"{primary.node} was set up by somebody else",
+            f"`replctl init-primary {primary.node} --adopt` takes it over first, with all that it has.",
+        )
     ]
 
 

@@ -7,6 +7,7 @@ import shlex
 from replctl.model.host import DirectoryState, HostFacts
 from replctl.model.inventory import Node
 from replctl.model.plan import Refusal
+from replctl.planning.services import check_service
 from replctl.planning.situation import Situation
 from replctl.postgres.conf_syntax import parse_conf
 from replctl.postgres.settings import RUN_DIRECTORY
@@ -21,6 +22,7 @@ def check_target(situation: Situation, node: Node, host: HostFacts) -> list[Refu
         *_check_staging(situation, node, host),
         *_check_version(node, host),
         *_check_port(node, host),
+        *check_service(node, host),
     ]
 
 
@@ -31,6 +33,8 @@ def check_replacement(situation: Situation, node: Node, host: HostFacts) -> list
 
 def check_start(node: Node, host: HostFacts) -> list[Refusal]:
     """Why a stopped server would not start: a reboot empties /run, where its socket has to be."""
+    if refusals := check_service(node, host):
+        return refusals
     names = ("postgresql.conf", "postgresql.auto.conf")
     settings = parse_conf("".join(host.files.get(name, "") for name in names))
     if settings.get("unix_socket_directories") != RUN_DIRECTORY or host.can_link_socket_dir:
@@ -155,11 +159,11 @@ def _check_port(node: Node, host: HostFacts) -> list[Refusal]:
     port = node.postgres.port
     if not host.port_in_use:
         return []
-    theirs = next((row.split() for row in host.debian_clusters if row.split()[2:] == [str(port)]), None)
+    theirs = next((cluster for cluster in host.debian_clusters if cluster.port == port), None)
     if theirs:
         hint = (
-            f"If the distribution's own cluster {theirs[0]}/{theirs[1]} is empty, remove it: "
-            f"`pg_dropcluster --stop {theirs[0]} {theirs[1]}`; else choose another postgres.port."
+            f"If the distribution's own cluster {theirs} is empty, remove it: "
+            f"`pg_dropcluster --stop {theirs.version} {theirs.name}`; else choose another postgres.port."
         )
     else:
         hint = "Stop what listens there, or choose another postgres.port."

@@ -36,6 +36,7 @@ from replctl.planning.failover_checks import (
 )
 from replctl.planning.promote import COMMAND, plan_promote
 from replctl.planning.role_change import follow, left_behind, promotion, siblings_of, slots_for
+from replctl.planning.services import stays_down
 from replctl.planning.situation import (
     Situation,
     publish_again,
@@ -87,7 +88,7 @@ def _plan(situation: Situation, candidate: Replica, old: tuple[Stopped | Unreach
         *refresh_hba(situation, name),
         *(write_passfile(situation, other) for other in siblings),
         *slots_for(situation, candidate.server, name, (*siblings, *(node.node for node in old))),
-        *(_demote(situation, node, name) for node in old if isinstance(node, Stopped)),
+        *(one for node in old if isinstance(node, Stopped) for one in _demote(situation, node, name)),
         *(_detach(situation, one) for one in situation.facts.replicas if one.node in attached),
         step("furthest", name, ProveFurthest(siblings), f"{name} must have received as much as any other"),
         *promotion(situation, name),
@@ -117,15 +118,16 @@ def _owe(old: NodeName, name: NodeName) -> Step:
     )
 
 
-def _demote(situation: Situation, old: Stopped, name: NodeName) -> Step:
+def _demote(situation: Situation, old: Stopped, name: NodeName) -> tuple[Step, ...]:
     """A node that has standby.signal already keeps it, whatever happens to this run."""
-    return step(
+    demote = step(
         "demote",
         old.node,
         ConfigureStandby(Place.LIVE, name, situation.node(old.node).slot),
         f"{old.node} must never come back as a second primary, not even by a reboot",
         undo=None if old.host.standby_signal else ForgetStandby(),
     )
+    return (demote, *stays_down(situation, old.node))
 
 
 def _detach(situation: Situation, replica: Replica) -> Step | None:

@@ -13,7 +13,9 @@ from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Stop
 from replctl.model.plan import Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import NodeName
 from replctl.planning.ancestry import superseded
+from replctl.planning.services import stays_down
 from replctl.planning.situation import Situation, step
+from replctl.postgres.layout import kept_down
 
 SHUT_DOWN = "shut down"
 
@@ -29,7 +31,7 @@ def _fenced(old: Primary) -> Stopped | None:
         return None
     control = replace(old.host.control, state=SHUT_DOWN, checkpoint=old.current, timeline=old.server.timeline)
     host = replace(old.host, postmaster=None, standby_signal=True, control=control, port_in_use=False)
-    return Stopped(old.node, host, control)
+    return Stopped(old.node, kept_down(host), control)
 
 
 def plan_with_fencing(situation: Situation, planner: Callable[[Situation], Plan | Refused]) -> Plan | Refused:
@@ -75,7 +77,8 @@ def _doubts(facts: ClusterFacts) -> list[Refusal]:
 
 def _fence(situation: Situation, name: NodeName) -> tuple[Step, ...]:
     primary = next(p.node for p in situation.facts.primaries if p not in superseded(situation.facts))
-    return (step("fence", name, FencePrimary(), f"{primary} took over from {name}, which still accepts writes"),)
+    fence = step("fence", name, FencePrimary(), f"{primary} took over from {name}, which still accepts writes")
+    return (fence, *(replace(one, undo=None) for one in stays_down(situation, name)))
 
 
 def _note(name: NodeName) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from replctl.model.facts import NodeFacts, Primary, Replica, ServerFacts, Unreachable
 from replctl.model.host import Aside, HostFacts, Staging
-from replctl.model.inventory import Node
+from replctl.model.inventory import Node, ServiceManager
 from replctl.model.report import Finding, Severity
 from replctl.model.values import NodeName
 from replctl.planning.amounts import human_bytes
@@ -19,6 +19,7 @@ def host_findings(node: Node, found: NodeFacts) -> Iterator[Finding]:
     if isinstance(found, Primary | Replica):
         yield from _configuration(found.node, found.server)
     if not isinstance(found, Unreachable) and found.host is not None:
+        yield from _service(node, found.host)
         yield from _leftovers(node, found.host)
 
 
@@ -32,6 +33,21 @@ def _configuration(name: NodeName, server: ServerFacts) -> Iterator[Finding]:
         message = f"{name} ignores its pg_hba.conf, which has errors: {'; '.join(server.hba_errors)}"
         hint = "Mend these lines and reload; until then the rules loaded before stay in force."
         yield Finding(Severity.WARNING, "hba-error", name, message, hint)
+
+
+def _service(node: Node, host: HostFacts) -> Iterator[Finding]:
+    """A server in the session of whoever started it ends with the host before its standbys have its last record."""
+    name, unit = node.name, host.unit_of_postmaster
+    if host.postmaster is None:
+        return
+    if node.postgres.service is ServiceManager.SYSTEMD and host.unit is not None and unit != host.unit.name:
+        message = f"{name} runs outside of its unit {host.unit.name}: systemd knows nothing of it"
+        hint = f"`replctl restart {name}` stops it and has systemd start it."
+        yield Finding(Severity.WARNING, "outside-unit", name, message, hint)
+    elif node.postgres.service is ServiceManager.PG_CTL and unit is not None and unit.startswith("postgresql"):
+        message = f"{name} is run by the systemd unit {unit}, and the inventory has pg_ctl"
+        hint = "Set postgres.service to systemd: a stop by another hand counts as a failure of the unit."
+        yield Finding(Severity.WARNING, "service-differs", name, message, hint)
 
 
 def _leftovers(node: Node, host: HostFacts) -> Iterator[Finding]:

@@ -24,8 +24,10 @@ from replctl.model.facts import Foreign, NoInstance, Primary, Replica, Role, Ser
 from replctl.model.host import HostFacts
 from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
+from replctl.planning.adopt import Adoption, plan_adopt
 from replctl.planning.clone_target import check_start, check_target
 from replctl.planning.hints import restart_needed
+from replctl.planning.services import starts_with_host, undo_of_config
 from replctl.planning.situation import (
     Situation,
     forward_only,
@@ -44,13 +46,13 @@ from replctl.planning.situation import (
     write_passfile,
 )
 from replctl.planning.topology import proven_replicas
+from replctl.postgres.adopted import is_known
 from replctl.postgres.conf_syntax import parse_conf
-from replctl.postgres.ownership import is_rendered_by_us
 
 COMMAND = "init-primary"
 
 
-def plan_init_primary(situation: Situation, name: NodeName) -> Plan | Refused:
+def plan_init_primary(situation: Situation, name: NodeName, adoption: Adoption = Adoption.REFUSED) -> Plan | Refused:
     """What makes NODE the primary that the inventory describes; a plan without steps when it is that already."""
     facts = situation.facts.nodes[name]
     others = _other_primaries(situation, name)
@@ -63,6 +65,8 @@ def plan_init_primary(situation: Situation, name: NodeName) -> Plan | Refused:
             return situation.refuse(COMMAND, [refuse_silent(name, facts.sql)])
         case Foreign() | Replica():
             return situation.refuse(COMMAND, [_occupied(facts)])
+        case Primary() if adoption is not Adoption.REFUSED and not _is_ours(facts.host):
+            return plan_adopt(situation, facts, adoption)
         case Primary():
             return _maintain(situation, facts)
         case Stopped():
@@ -127,7 +131,7 @@ def _create(situation: Situation, facts: NoInstance) -> Plan | Refused:
             name,
             WriteConfig(Place.STAGING, files),
             "postgresql.conf and pg_hba.conf from the templates",
-            undo=RemoveStaging(),
+            undo=undo_of_config(situation, name),
         ),
         step(
             "passfile",
@@ -137,6 +141,7 @@ def _create(situation: Situation, facts: NoInstance) -> Plan | Refused:
             undo=RemovePassfile(),
         ),
         forward_only(step("install", name, InstallStaging(), "the finished directory is renamed into place")),
+        *starts_with_host(situation, name),
         step("start", name, StartPostgres(), "roles and the database are made over SQL"),
         *_roles(situation, name),
         publish(situation, name, ()),
@@ -198,7 +203,7 @@ def _start_again(situation: Situation, facts: Stopped) -> Plan | Refused:
     start = step("start", name, StartPostgres(), "the primary was stopped, and no other node has gone on without it")
     replicas = waiting_for(situation, name)
     stages = (
-        sequence(forward_only(start), *_roles(situation, name)),
+        sequence(*starts_with_host(situation, name), forward_only(start), *_roles(situation, name)),
         side_by_side(_come_back(replica, name) for replica in replicas),
         sequence(publish(situation, name, replicas)),
     )
@@ -225,16 +230,20 @@ def _no_stopped_replica(facts: Stopped) -> list[Refusal]:
     ]
 
 
+def _is_ours(host: HostFacts | None) -> bool:
+    return host is not None and is_known(host.files)
+
+
 def _ours(host: HostFacts, name: NodeName) -> list[Refusal]:
-    if is_rendered_by_us(host.files):
+    if _is_ours(host):
         return []
     return [
         Refusal(
             "adopt",
             name,
             f"{name}: a PostgreSQL cluster that replctl did not make stands in data_dir",
-            "Taking over an existing cluster (--adopt) is not supported by this version; choose another "
-            "postgres.data_dir. An empty one of the distribution's is removed by `pg_dropcluster --stop VERSION NAME`.",
+            f"`replctl init-primary {name} --adopt` takes it over while it runs, with all that it has. An empty one of "
+            "the distribution's is removed by `pg_dropcluster --stop VERSION NAME`.",
         )
     ]
 
@@ -250,6 +259,7 @@ def _maintain(situation: Situation, primary: Primary) -> Plan | Refused:
     stage = sequence(
         *write_config(name, primary.host, changed),
         write_passfile(situation, name),
+        *starts_with_host(situation, name),
         *_missing_roles(situation, name, primary.server),
         publish(situation, name, proven_replicas(situation.inventory, situation.facts)),
     )

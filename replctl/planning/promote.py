@@ -23,6 +23,7 @@ from replctl.model.facts import Primary, Replica, Stopped
 from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
 from replctl.planning.ancestry import has_diverged
+from replctl.planning.publishing import end_stale_sessions
 from replctl.planning.role_change import (
     follow,
     gather,
@@ -158,6 +159,7 @@ def _continue_beside(situation: Situation, old: Replica, name: NodeName) -> Plan
         [
             prepare,
             side_by_side([*lanes, follow(situation, old.node, name)]),
+            end_stale_sessions(situation.inventory.app.publish, old.node),
             sequence(publish_again(situation, name, (old.node, *siblings))),
         ],
         notes=[f"{old.node} was stopped by a switchover that did not end, and runs as a standby now"],

@@ -35,6 +35,7 @@ from replctl.planning.consent import Consent
 from replctl.planning.divergence import describe_tail
 from replctl.planning.fencing import settle
 from replctl.planning.role_change import if_needed
+from replctl.planning.services import starts_with_host
 from replctl.planning.situation import (
     Situation,
     forward_only,
@@ -256,7 +257,7 @@ def _rewind(
         ),
         step("check-rewind", name, CheckRewind(source), "pg_rewind itself says whether it can, before it writes"),
         forward_only(step("rewind", name, Rewind(source, fork.own), goes_back)),
-        *_install(name, source, slot),
+        *_install(situation, name, source, slot),
     )
 
 
@@ -273,14 +274,15 @@ def _put_back(situation: Situation, primary: Primary, facts: NoInstance) -> tupl
     return (
         *(() if keeps_wal(primary, slot) else (new_slot(primary, name, slot),)),
         *if_needed(write_passfile(situation, name)),
-        *_install(name, primary.node, slot),
+        *_install(situation, name, primary.node, slot),
     )
 
 
-def _install(name: NodeName, source: NodeName, slot: str) -> tuple[Step, ...]:
+def _install(situation: Situation, name: NodeName, source: NodeName, slot: str) -> tuple[Step, ...]:
     return (
         step("standby", name, ConfigureStandby(Place.REWOUND, source, slot), f"it has to stream from {source}"),
         step("install", name, InstallRewound(), "the rewound directory is renamed back into place"),
+        *starts_with_host(situation, name),
         step("start", name, StartPostgres(), "it replays what it copied and connects"),
         step("streaming", name, AwaitStreaming(source), f"only {source}'s own WAL coming through proves it"),
     )

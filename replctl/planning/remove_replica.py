@@ -25,6 +25,7 @@ from replctl.model.facts import Foreign, NodeFacts, NoInstance, Primary, Replica
 from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
 from replctl.planning.fencing import owes, settle
+from replctl.planning.services import stays_down
 from replctl.planning.situation import (
     Situation,
     forward_only,
@@ -72,9 +73,10 @@ def plan_remove_replica(situation: Situation, name: NodeName, directory: Directo
 def _plan(situation: Situation, primary: Primary, facts: NodeFacts, directory: Directory) -> Plan:
     name = facts.node
     remaining = [other for other in proven_replicas(situation.inventory, situation.facts) if other != name]
+    listed = publish(situation, primary.node, remaining)
     steps = (
-        publish(situation, primary.node, remaining),
         *_stop(facts),
+        *(stays_down(situation, name) if isinstance(facts, Replica | Stopped) and not _out_of_reach(facts) else ()),
         *_drop_slots(situation, name),
         *_put_away(situation, primary, facts, directory),
         *((settle(name),) if owes(situation.facts, name) and not _out_of_reach(facts) else ()),
@@ -84,7 +86,8 @@ def _plan(situation: Situation, primary: Primary, facts: NodeFacts, directory: D
         *_what_stays(situation, facts, directory),
         f"take {name} out of the inventory: `replctl add-replica {name}` brings back a node that is listed there",
     ]
-    plan = situation.plan(COMMAND, [sequence(*steps)], notes=notes, unfinished=_left_to_do(facts, directory))
+    stages = [sequence(listed), sequence(*steps)]
+    plan = situation.plan(COMMAND, stages, notes=notes, unfinished=_left_to_do(facts, directory))
     return plan if any(plan.steps) else replace(plan, notes=(*plan.notes, *plan.unfinished))
 
 

@@ -152,7 +152,7 @@ def _restart(name: NodeName, why: str) -> tuple[Step, ...]:
 
 def _restart_replica(situation: Situation, replica: Replica) -> Plan | Refused:
     primary = situation.facts.primary
-    refusals = [*needs_primary(situation, COMMAND), *needs_host(replica), *_check_replica(situation, replica)]
+    refusals = [*needs_primary(situation, COMMAND), *needs_host(replica), *check_replica(situation, replica)]
     if refusals or primary is None:
         return situation.refuse(COMMAND, refusals)
     notes = [*_cost_of_the_absence(situation, primary, replica), *unreachable_notes(situation, [primary.node])]
@@ -176,7 +176,7 @@ def _cost_of_the_absence(situation: Situation, primary: Primary, replica: Replic
         yield f"{name} is a synchronous standby: commits may wait until it is back"
 
 
-def _check_replica(situation: Situation, replica: Replica) -> list[Refusal]:
+def check_replica(situation: Situation, replica: Replica) -> list[Refusal]:
     """Done means streaming, which these would never do; one that has diverged would not even start (PostgreSQL's
     "requested timeline does not contain minimum recovery point")."""
     name, primary = replica.node, situation.facts.primary
@@ -221,11 +221,11 @@ def plan_rolling_restart(situation: Situation) -> Plan | Refused:
         return _to_be_continued(
             planned, f"{' and '.join(astray)} first: every node has to stream before one is stopped"
         )
-    if refusals := [r for replica in facts.replicas for r in _check_link(situation, facts.primary, replica)]:
+    if refusals := [r for replica in facts.replicas for r in check_link(situation, facts.primary, replica)]:
         return situation.refuse(COMMAND, refusals)
     candidate = switchover_candidate(situation.inventory, facts)
     if candidate is None:
-        return situation.refuse(COMMAND, _nobody_takes_over(situation, facts.primary))
+        return situation.refuse(COMMAND, nobody_takes_over(situation, facts.primary))
     return _roll(situation, facts.primary, candidate)
 
 
@@ -274,11 +274,11 @@ def _is_astray(situation: Situation, seen: NodeFacts) -> bool:
     return upstream is None or upstream.node != (situation.facts.primary and situation.facts.primary.node)
 
 
-def _check_link(situation: Situation, primary: Primary, replica: Replica) -> list[Refusal]:
+def check_link(situation: Situation, primary: Primary, replica: Replica) -> list[Refusal]:
     name = replica.node
     if needs_host(replica) or streams_from_primary(situation.inventory, situation.facts, replica):
         return []
-    return _check_replica(situation, replica) or [
+    return check_replica(situation, replica) or [
         Refusal(
             "not-streaming",
             name,
@@ -288,7 +288,7 @@ def _check_link(situation: Situation, primary: Primary, replica: Replica) -> lis
     ]
 
 
-def _nobody_takes_over(situation: Situation, primary: Primary) -> list[Refusal]:
+def nobody_takes_over(situation: Situation, primary: Primary) -> list[Refusal]:
     way_out = f"`replctl restart {primary.node}` restarts the primary where it is: writes are refused meanwhile."
     replicas = [c for c in _candidates(situation) if isinstance(situation.facts.nodes[c.node], Replica)]
     if not replicas:

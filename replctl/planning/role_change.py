@@ -20,6 +20,7 @@ from replctl.model.actions import (
 from replctl.model.facts import Replica, ServerFacts, Silent, Stopped, Unreachable
 from replctl.model.plan import Stage, Step
 from replctl.model.values import SLOT_PREFIX, NodeName
+from replctl.planning.publishing import end_stale_sessions
 from replctl.planning.situation import (
     Situation,
     forward_only,
@@ -65,7 +66,11 @@ def gather(
         *(follow(situation, sibling, name) for sibling in siblings),
         return_as_replica(situation, old, name, server),
     ]
-    return side_by_side(lanes), sequence(publish_again(situation, name, (old, *siblings)))
+    return (
+        side_by_side(lanes),
+        end_stale_sessions(situation.inventory.app.publish, old),
+        sequence(publish_again(situation, name, (old, *siblings))),
+    )
 
 
 def follow(situation: Situation, sibling: NodeName, name: NodeName) -> tuple[Step, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from replctl.model.actions import Action, ConfigFile, Place, PublishEnv, ReloadConfig, WriteConfig, WritePassfile
@@ -23,8 +23,13 @@ from replctl.model.host import HostFacts
 from replctl.model.inventory import Inventory, Node
 from replctl.model.plan import OnFailure, Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import NodeName, Timeline
+from replctl.planning.publishing import with_pushes
 from replctl.planning.topology import proven_replicas, upstream_of
-from replctl.postgres.render import Templates, render_config
+from replctl.postgres.adopted import CONF, adopted_config, adopted_settings, inheritable, inherited_settings
+from replctl.postgres.conf_syntax import parse_conf
+from replctl.postgres.layout import layout_of
+from replctl.postgres.ownership import is_rendered_by_us
+from replctl.postgres.render import POSTGRESQL_CONF, Templates, render_config
 from replctl.postgres.settings import socket_dir
 
 HBA = "pg_hba.conf"
@@ -49,11 +54,36 @@ class Situation:
         return None if isinstance(facts, Unreachable) else facts.host
 
     def rendered(self, name: NodeName, major: int) -> tuple[ConfigFile, ...]:
-        """The node's configuration files as the inventory has them now."""
+        """The node's configuration files as the inventory has them now. A file of somebody else's keeps what it has."""
         host = self.host_of(name)
         node = self.node(name)
-        directory = socket_dir(node, can_link=host is not None and host.can_link_socket_dir)
-        return render_config(self.inventory, node, self.templates, major=major, socket_dir=directory)
+        files: Mapping[str, str] = host.files if host is not None else {}
+        theirs = files.get(POSTGRESQL_CONF)
+        inherited = inherited_settings(theirs) if theirs is not None else self._inherited()
+        rendered = render_config(
+            self.inventory,
+            node,
+            self.templates,
+            major=major,
+            socket_dir=socket_dir(node, can_link=host is not None and host.can_link_socket_dir),
+            places=layout_of(node, host).places if host is not None else {},
+            inherited=inherited,
+        )
+        if host is None or theirs is None or is_rendered_by_us(files):
+            return rendered
+        checksums = host.control is not None and host.control.checksums
+        settings = adopted_settings(self.inventory, node, self._live(name, files), checksums=checksums)
+        return adopted_config(files, settings, next(file.text for file in rendered if file.name == HBA))
+
+    def _inherited(self) -> dict[str, str]:
+        """What a new node takes over from a primary that somebody else configured."""
+        return inheritable(self.facts.file_settings, self.inventory)
+
+    def _live(self, name: NodeName, files: Mapping[str, str]) -> Mapping[str, str]:
+        facts = self.facts.nodes[name]
+        if isinstance(facts, Primary | Replica):
+            return {key: setting.value for key, setting in facts.server.settings.items()}
+        return parse_conf(files.get(CONF, ""))
 
     def changed_config(self, name: NodeName, major: int, only: Iterable[str] = ()) -> tuple[ConfigFile, ...]:
         """The rendered files that differ from what stands in the node's data directory."""
@@ -75,8 +105,11 @@ class Situation:
             seen[one.id] += 1
             return one if seen[one.id] == 1 else replace(one, id=f"{one.id}-{seen[one.id]}")
 
-        kept = [tuple(tuple(named(s) for s in lane) for lane in stage.lanes if lane) for stage in stages]
-        stages = tuple(Stage(lanes, old.on_failure) for lanes, old in zip(kept, stages, strict=True) if lanes)
+        kept = [Stage(lanes, s.on_failure) for s in stages if (lanes := tuple(lane for lane in s.lanes if lane))]
+        stages = tuple(
+            Stage(tuple(tuple(named(s) for s in lane) for lane in stage.lanes), stage.on_failure)
+            for stage in with_pushes(self.inventory.app.publish, kept)
+        )
         return Plan(command, self.inventory.cluster, stages, tuple(notes), tuple(unfinished))
 
     def refuse(self, command: str, refusals: Iterable[Refusal]) -> Refused:
@@ -211,11 +244,11 @@ def write_passfile(situation: Situation, name: NodeName) -> Step | None:
 
 def publish(situation: Situation, primary: NodeName, replicas: Iterable[NodeName]) -> Step | None:
     """The env file, unless it lists just these nodes already, and rightly so: one that is brought back by this very
-    plan may fail to come back, and is left out then."""
+    plan may fail to come back, and is left out then. What hosts of the application have is only seen by the push."""
     wanted = tuple(name for name in situation.inventory.nodes if name in set(replicas) and name != primary)
-    env = situation.facts.env
+    env, app = situation.facts.env, situation.inventory.app
     proven = set(wanted) <= set(proven_replicas(situation.inventory, situation.facts))
-    if proven and env.current and env.primary == primary and env.replicas == wanted:
+    if proven and env.current and env.primary == primary and env.replicas == wanted and not app.publish:
         return None
     return publish_again(situation, primary, replicas)
 

@@ -15,21 +15,23 @@ from replctl.model.host import (
     Aside,
     ControlData,
     DataDirectory,
+    DebianCluster,
     DirectoryState,
     History,
     HostFacts,
     Postmaster,
     Staging,
     Switch,
+    Unit,
 )
 from replctl.model.inventory import Node
 from replctl.model.values import Lsn, SystemIdentifier, Timeline
 from replctl.postgres.paths import aside_prefix, rewind_dir, staging_dir, staging_marker
 
-CONFIG_FILES = ("postgresql.conf", "pg_hba.conf", "postgresql.auto.conf")
+CONFIG_FILES = ("postgresql.conf", "replctl.conf", "pg_hba.conf", "postgresql.auto.conf")
 
 _SCRIPT = r"""
-data=$1 bin=$2 port=$3 version=$4 staging=$5 marker=$6 aside=$7 rewind=$8
+data=$1 bin=$2 port=$3 version=$4 staging=$5 marker=$6 aside=$7 rewind=$8 service=$9; shift 9; unit=$1
 say() { printf '%s\t%s\n' "$1" "$2"; }
 major_of() { "$1/postgres" --version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\).*/\1/p'; }
 
@@ -41,8 +43,22 @@ pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null)
 real=$(readlink -f -- "$data")
 if [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$real" ]; then
     say postmaster "$pid $(sed -n '4p' "$data/postmaster.pid") $(sed -n '8p' "$data/postmaster.pid")"
+    say socket "$(sed -n '5p' "$data/postmaster.pid")"
     [ -n "$bin" ] || bin=$(dirname "$(readlink "/proc/$pid/exe")")
+    conf=$(tr '\0' '\n' <"/proc/$pid/cmdline" | sed -n 's/^config_file=//p' | tail -n 1)
+    say postmaster-unit "$(sed -n 's|.*/\([^/]*\)[.]service$|\1|p' "/proc/$pid/cgroup" | tail -n 1)"
 fi
+for file in /etc/postgresql/*/*/postgresql.conf; do
+    [ -f "$file" ] || continue
+    dir=${file%/postgresql.conf}
+    theirs=$(sed -n 's/^port *= *\([0-9]*\).*/\1/p' "$file" | tail -n 1)
+    place=$(sed -n "s/^data_directory *= *'\([^']*\)'.*/\1/p" "$file" | tail -n 1)
+    word=$(sed -n 's/^ *\([a-z]*\).*/\1/p' "$dir/start.conf" 2>/dev/null | head -n 1)
+    say debian "$(basename "$(dirname "$dir")") $(basename "$dir") ${theirs:-5432} ${word:-auto} $place"
+    [ -n "$conf" ] || [ -e "$data/postgresql.conf" ] || [ "$place" != "$data" ] || conf=$file
+done
+[ -n "$conf" ] || conf=$data/postgresql.conf
+[ -f "$conf" ] && say config-file "$conf"
 [ -n "$version" ] || version=$(cat "$data/PG_VERSION" 2>/dev/null)
 for dir in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do
     [ -x "$dir/postgres" ] && say installed "$dir"
@@ -58,7 +74,15 @@ if [ -z "$bin" ]; then
         [ -x "$dir/postgres" ] && bin=$dir
     done
 fi
-if [ -x "$bin/postgres" ] && [ -x "$bin/pg_ctl" ]; then say bin "$bin"; say major "$(major_of "$bin")"; fi
+if [ -x "$bin/postgres" ] && [ -x "$bin/pg_ctl" ]; then major=$(major_of "$bin"); say bin "$bin"; say major "$major"; fi
+command -v pg_ctlcluster >/dev/null && say pg_ctlcluster yes
+if [ "$service" = systemd ]; then
+    if [ -z "$unit" ] && command -v pg_ctlcluster >/dev/null; then
+        unit=postgresql@$(basename "$(dirname "$data")")-$(basename "$data")
+    fi
+    unit=${unit:-postgresql-$major}
+    systemctl show --property=ActiveState,UnitFileState,MainPID "$unit.service" 2>/dev/null | sed "s/^/unit\t$unit /"
+fi
 
 near=$data
 while near=$(dirname -- "$near"); [ ! -e "$near" ] && [ "$near" != / ]; do :; done
@@ -75,8 +99,9 @@ elif [ -f "$data/PG_VERSION" ] && [ -f "$data/global/pg_control" ]; then
     [ -w "$data" ] || say read-only yes
     [ -e "$data/standby.signal" ] && say standby yes
     "$bin/pg_controldata" -D "$data" 2>/dev/null | sed 's/^/control\t/'
-    for name in postgresql.conf pg_hba.conf postgresql.auto.conf; do
-        [ -r "$data/$name" ] && sed "s/^/file:$name\t/" "$data/$name"
+    beside=$(dirname "$conf")
+    for file in "$conf" "$beside/replctl.conf" "$beside/pg_hba.conf" "$data/postgresql.auto.conf"; do
+        [ -r "$file" ] && sed "s/^/file:${file##*/}\t/" "$file"
     done
     newest=$(ls "$data/pg_wal" 2>/dev/null | sed -n 's/^\([0-9A-F]\{8\}\)[0-9A-F]\{16\}$/\1/p' | sort -u | tail -n 1)
     say wal-timeline "$newest"
@@ -114,12 +139,6 @@ fi
 for dir in "$aside"*; do
     [ -d "$dir" ] && say aside "$(timeout 1 du -sk -- "$dir" 2>/dev/null | cut -f 1) $(printf %s "$dir" | tr '\n' '?')"
 done
-for conf in /etc/postgresql/*/*/postgresql.conf; do
-    [ -f "$conf" ] || continue
-    dir=${conf%/postgresql.conf}
-    theirs=$(sed -n 's/^port *= *\([0-9]*\).*/\1/p' "$conf" | tail -n 1)
-    say debian "$(basename "$(dirname "$dir")") $(basename "$dir") ${theirs:-5432}"
-done
 say end "$$"
 """
 
@@ -140,6 +159,8 @@ def host_probe_command(node: Node) -> tuple[str, ...]:
         staging_marker(node),
         aside_prefix(node),
         rewind_dir(node),
+        settings.service.value,
+        settings.unit or "",
     )
 
 
@@ -166,7 +187,7 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
         port_in_use=bool(found["port-in-use"]),
         control=parse_control_data("\n".join(found["control"])),
         standby_signal=bool(found["standby"]),
-        postmaster=_postmaster(one("postmaster")),
+        postmaster=_postmaster(one("postmaster"), one("socket")),
         staging=_staging(found["staging"]),
         asides=tuple(_aside(row) for row in found["aside"]),
         files={
@@ -175,7 +196,11 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
             if f"file:{name}" in found
         },
         other_majors=tuple(dir_ for dir_ in found["installed"] if dir_ != bin_dir),
-        debian_clusters=tuple(found["debian"]),
+        config_file=one("config-file"),
+        debian_clusters=tuple(_debian_cluster(row) for row in found["debian"]),
+        has_pg_ctlcluster=bool(found["pg_ctlcluster"]),
+        unit=_unit(found["unit"]),
+        unit_of_postmaster=one("postmaster-unit"),
         can_link_socket_dir=bool(found["socket-dir"]),
         histories=_histories(found["history"]),
         wal_timeline=Timeline(int(newest, 16)) if (newest := one("wal-timeline")) else None,
@@ -201,11 +226,11 @@ def _directory(found: defaultdict[str, list[str]], path: str) -> DataDirectory:
     )
 
 
-def _postmaster(row: str | None) -> Postmaster | None:
+def _postmaster(row: str | None, socket_dir: str | None) -> Postmaster | None:
     if row is None:
         return None
     pid, port, status = (*row.split(), "", "", "")[:3]
-    return Postmaster(pid=int(pid), port=int(port) if port.isdigit() else None, status=status)
+    return Postmaster(int(pid), int(port) if port.isdigit() else None, status, socket_dir)
 
 
 def _staging(rows: Sequence[str]) -> Staging | None:
@@ -223,6 +248,22 @@ def _staging(rows: Sequence[str]) -> Staging | None:
         run=run if isinstance(run, str) else None,
         system_identifier=SystemIdentifier(identifier) if isinstance(identifier, str) else None,
     )
+
+
+def _debian_cluster(row: str) -> DebianCluster:
+    version, name, port, start, data_dir = (*row.split(" ", 4), "", "", "", "", "")[:5]
+    return DebianCluster(version, name, int(port) if port.isdigit() else None, data_dir, start or "auto")
+
+
+def _unit(rows: Sequence[str]) -> Unit | None:
+    """Each row is ``postgresql-16 ActiveState=active``."""
+    if not rows:
+        return None
+    name = rows[0].partition(" ")[0]
+    told = {key: value for row in rows for key, _, value in [row.partition(" ")[2].partition("=")]}
+    pid = told.get("MainPID", "")
+    main_pid = int(pid) if pid.isdigit() and pid != "0" else None
+    return Unit(name, told.get("ActiveState", ""), told.get("UnitFileState", ""), main_pid)
 
 
 def _histories(rows: Sequence[str]) -> tuple[History, ...]:

@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from replctl.model.actions import ConfigFile
 from replctl.model.errors import InventoryError
 from replctl.model.inventory import Inventory, Node
-from replctl.postgres.conf_syntax import quote_hba_host, quote_hba_name, quote_setting
+from replctl.postgres.conf_syntax import parse_conf, quote_hba_host, quote_hba_name, quote_setting
 from replctl.postgres.ownership import marked
 from replctl.postgres.settings import RAISABLE, is_loopback, managed_settings
 
@@ -44,10 +44,19 @@ class Templates:
 
 
 def render_config(
-    inventory: Inventory, node: Node, templates: Templates, *, major: int, socket_dir: str
+    inventory: Inventory,
+    node: Node,
+    templates: Templates,
+    *,
+    major: int,
+    socket_dir: str,
+    places: Mapping[str, str] | None = None,
+    inherited: Mapping[str, str] | None = None,
 ) -> tuple[ConfigFile, ...]:
     """Both files of a node. Nothing in them depends on the moment: rendering twice gives the same text.
 
+    ``places`` are the settings that name files, for a node whose configuration is outside of its data directory;
+    ``inherited`` what a replica takes over from a primary that somebody else configured.
     Raises InventoryError when a template fails, naming it and the line.
     """
     texts = {POSTGRESQL_CONF: templates.postgresql_conf, PG_HBA_CONF: templates.pg_hba_conf}
@@ -56,14 +65,30 @@ def render_config(
     values: dict[str, Mapping[str, object]] = {
         POSTGRESQL_CONF: {
             "managed": managed_settings(inventory, node, socket_dir=socket_dir),
+            "places": places or {},
+            "inherited": inherited or {},
             "parameters": parameters,
         },
         PG_HBA_CONF: hba_values(inventory, node),
     }
-    return tuple(
+    files = tuple(
         ConfigFile(name, marked(_render(inventory, f"{name}.j2", text, {**about, **values[name]})))
         for name, text in texts.items()
     )
+    _check_written(inventory, files[0].text, {**(inherited or {}), **(places or {})})
+    return files
+
+
+def _check_written(inventory: Inventory, text: str, needed: Mapping[str, str]) -> None:
+    """A template of the operator's own may be older than a node whose configuration is elsewhere, or inherited."""
+    written = parse_conf(text)
+    missing = [name for name in needed if name.lower() not in written]
+    if missing:
+        shown = inventory.templates / f"{POSTGRESQL_CONF}.j2" if inventory.templates else f"{POSTGRESQL_CONF}.j2"
+        raise InventoryError(
+            f"{shown}: does not set {', '.join(missing)}, which this node needs",
+            hint="Have it write every item of `places` and of `inherited`, as the shipped template does.",
+        )
 
 
 def hba_values(inventory: Inventory, node: Node) -> dict[str, object]:

@@ -9,6 +9,7 @@ from psycopg.conninfo import make_conninfo
 from replctl.model.inventory import Inventory, Node
 from replctl.model.values import WalRange
 from replctl.postgres.conninfo import primary_conninfo
+from replctl.postgres.layout import Layout
 from replctl.postgres.paths import aside_prefix, rewind_dir, rewind_marker
 from replctl.postgres.scripts import ALIVE_FUNCTIONS, OWN_FUNCTIONS, script
 
@@ -125,7 +126,7 @@ def keep_wal(node: Node, bin_dir: str, ranges: Sequence[WalRange], segment_bytes
     )
 
 
-def start_alone(data_dir: str, bin_dir: str, socket_dir: str, *, seconds: float) -> tuple[str, ...]:
+def start_alone(layout: Layout, bin_dir: str, socket_dir: str, *, seconds: float) -> tuple[str, ...]:
     """Start a crashed server as a standby of nobody: it replays its own WAL, and only that.
 
     A later timeline whose history file it was sent must not be aimed at. Status 4: it does not start; the end of
@@ -139,17 +140,18 @@ def start_alone(data_dir: str, bin_dir: str, socket_dir: str, *, seconds: float)
         [ -e "$data/standby.signal" ] || { : >"$data/standby.signal" && sync -- "$data"; } || exit 1
         make_sockets "$sockets"
         log=$data/log/start.log; mkdir -p -- "$data/log"
-        "$bin/pg_ctl" start -D "$data" -l "$log" -s -w -t "$4" -o "-c listen_addresses=127.0.0.1 \
+        "$bin/pg_ctl" start -D "$data" -l "$log" -s -w -t "$4" -o "$5 -c listen_addresses=127.0.0.1 \
             -c primary_conninfo= -c primary_slot_name= -c restore_command= -c recovery_target_timeline=current \
             -c archive_mode=off -c hot_standby=on" </dev/null >/dev/null 2>&1 && alive && exit 0
         newest=$(ls -t -- "$data"/log/postgresql-*.log 2>/dev/null | head -n 1)
         for file in "$log" "$newest"; do [ -z "$file" ] || tail -n 12 -- "$file"; done
         exit 4
         """,
-        data_dir,
+        layout.data_dir,
         bin_dir,
         socket_dir,
         str(max(1, round(seconds))),
+        layout.server_options,
     )
 
 

@@ -9,10 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from replctl.model.inventory import Inventory, Node
 from replctl.postgres.conninfo import primary_conninfo
-from replctl.postgres.paths import start_log
 
-ALIVE = "alive"
-"""What ``start`` prints of a server that was running already."""
 TIMED_OUT, GONE, UNCLEAN, RUNS = 3, 4, 5, 6
 """Exit statuses of the scripts below: the deadline passed, there is none, it ended uncleanly, it runs."""
 NOT_OURS = 3
@@ -52,6 +49,33 @@ replace() {
 def write_file(path: str) -> tuple[str, ...]:
     """Replace a file by what comes on stdin: mode 0600, durable, never half written."""
     return script(_REPLACE + 'replace "$1"', path)
+
+
+def make_config_dir(path: str) -> tuple[str, ...]:
+    """A cluster's folder below /etc/postgresql, with the pg_ident.conf that its postgresql.conf names."""
+    return script('mkdir -p -- "$1" && { [ -e "$1/pg_ident.conf" ] || (umask 077; : >"$1/pg_ident.conf"); }', path)
+
+
+def remove_config(directory: str) -> tuple[str, ...]:
+    """What initdb or a copy left in a data directory whose configuration is elsewhere: only people would read it."""
+    return script('cd -- "$1" && rm -f -- postgresql.conf pg_hba.conf pg_ident.conf', directory)
+
+
+def unmake_config_dir(path: str, mark: str) -> tuple[str, ...]:
+    """Undo of ``make_config_dir`` and of the files in it: only what carries our mark goes."""
+    return script(
+        """
+        [ -d "$1" ] || exit 0
+        cd -- "$1" || exit
+        for file in postgresql.conf pg_hba.conf; do
+            [ ! -f "$file" ] || ! grep -qF -e "$2" -- "$file" || rm -f -- "$file"
+        done
+        [ -e postgresql.conf ] || [ -s pg_ident.conf ] || rm -f -- pg_ident.conf start.conf
+        rmdir --ignore-fail-on-non-empty -- "$1"
+        """,
+        path,
+        mark,
+    )
 
 
 def read_file(path: str) -> tuple[str, ...]:
@@ -121,8 +145,19 @@ def initdb(node: Node, major: int, bin_dir: str, directory: str, admin: str) -> 
 
 
 def check_settings(bin_dir: str, directory: str, config_file: str) -> tuple[str, ...]:
-    """Have PostgreSQL itself read a configuration file; status 0 when it accepts every setting."""
-    return (f"{bin_dir}/postgres", "-D", directory, "-C", "max_connections", "-c", f"config_file={config_file}")
+    """Have PostgreSQL itself read a configuration file; status 0 when it accepts every setting.
+
+    The file may name a data directory that is not there yet.
+    """
+    given = (f"config_file={config_file}", f"data_directory={directory}")
+    return (
+        f"{bin_dir}/postgres",
+        "-D",
+        directory,
+        "-C",
+        "max_connections",
+        *(text for one in given for text in ("-c", one)),
+    )
 
 
 def base_backup(
@@ -230,58 +265,6 @@ def install_staging(staging: str, marker: str, data_dir: str) -> tuple[str, ...]
     )
 
 
-def start(
-    data_dir: str, bin_dir: str, socket_dir: str, *, stop_seconds: float, start_seconds: float
-) -> tuple[str, ...]:
-    """Start a server and wait until its pid file says that it accepts connections.
-
-    A postmaster on its way out is waited for first, for ``stop_seconds``. Prints ``alive`` when one was running
-    already, else ``started``. Status 3: not ready within ``start_seconds``; 4: it ended; both with the end of the
-    server's logs on stdout. pg_ctl's own status is not asked: it says 0 of a standby that dies right after its start.
-    """
-    return script(
-        "data=$1 bin=$2 sockets=$3 log=$6"
-        + ALIVE_FUNCTIONS
-        + OWN_FUNCTIONS
-        + r"""
-        ready() { case $(status) in ready|standby) alive;; *) false;; esac; }
-        give_up() {
-            tail -n 12 -- "$log" 2>/dev/null
-            ls -t -- "$data"/log/postgresql-*.log 2>/dev/null | head -n 1 | while IFS= read -r file; do
-                tail -n 12 -- "$file"
-            done
-            exit "$1"
-        }
-        ready && { echo alive; exit 0; }
-        deadline=$(($(date +%s) + $4))
-        while alive && [ "$(status)" = stopping ]; do
-            late "$deadline" && { echo "the old postmaster, pid $pid, is still stopping"; exit 3; }
-            sleep 0.01
-        done
-        if ! alive; then
-            mkdir -p -- "$data/log"
-            make_sockets "$sockets"
-            "$bin/pg_ctl" start -D "$data" -l "$log" -W -s </dev/null >/dev/null 2>&1
-            appear=$(($(date +%s) + 5))
-            until alive; do late "$appear" && give_up 4; sleep 0.01; done
-        fi
-        deadline=$(($(date +%s) + $5))
-        until ready; do
-            alive || give_up 4
-            late "$deadline" && give_up 3
-            sleep 0.01
-        done
-        echo started
-        """,
-        data_dir,
-        bin_dir,
-        socket_dir,
-        str(max(1, round(stop_seconds))),
-        str(max(1, round(start_seconds))),
-        start_log(data_dir),
-    )
-
-
 def stop_until_shutdown_record(data_dir: str, bin_dir: str, *, seconds: float) -> tuple[str, ...]:
     """Fast stop; prints pg_controldata once it reads ``shut down``, some 40 ms before the postmaster is gone.
 
@@ -370,10 +353,11 @@ def promote(data_dir: str, bin_dir: str) -> tuple[str, ...]:
     return (f"{bin_dir}/pg_ctl", "promote", "-D", data_dir, "-W", "-s")
 
 
-def last_complaints(data_dir: str) -> tuple[str, ...]:
+def last_complaints(data_dir: str, start_log: str) -> tuple[str, ...]:
     """The newest lines of the server's log that say what is wrong."""
     return script(
-        'ls -t -- "$1"/log/postgresql-*.log 2>/dev/null | head -n 1 | while IFS= read -r file; do '
+        'ls -t -- "$1"/log/postgresql-*.log "$2" 2>/dev/null | head -n 1 | while IFS= read -r file; do '
         'tail -n 200 -- "$file" | grep -E " (FATAL|ERROR|PANIC): " | tail -n 3; done',
         data_dir,
+        start_log,
     )

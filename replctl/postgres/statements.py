@@ -134,3 +134,21 @@ select coalesce(bool_and(has_function_privilege(r.oid, f.name, 'execute')), fals
 
 WAL_SEGMENTS: Final[LiteralString] = "select name from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$' order by name"
 CLUSTER_BYTES: Final[LiteralString] = "select sum(pg_database_size(oid))::bigint as bytes from pg_database"
+
+# The view reads the files anew. A setting that waits for a restart has an error there.
+FILE_ENTRIES: Final[LiteralString] = """
+select lower(name) as name, coalesce(setting, '') as value, sourcefile as file, sourceline as line
+  from pg_file_settings where name is not null order by seqno
+"""
+
+LIVE_SETTINGS: Final[LiteralString] = """
+select lower(name) as name, setting as value, current_setting(name) as shown, unit, vartype as kind, context, source,
+       coalesce(boot_val, '') as "default", pending_restart
+  from pg_settings where context <> 'internal'
+"""
+
+# postgresql.auto.conf comes with a copy; the files beside it do not always.
+FILE_SETTINGS: Final[LiteralString] = """
+select distinct on (name) name, setting from pg_file_settings
+ where error is null and name is not null and sourcefile !~ 'postgresql[.]auto[.]conf$' order by name, seqno desc
+"""

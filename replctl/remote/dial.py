@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 import paramiko
 
 from replctl.model.errors import UnreachableError
-from replctl.model.inventory import Node
 from replctl.remote.background import within
 from replctl.remote.known_hosts import HostKey, KnownHosts, Verdict
 from replctl.remote.ports import Cancellation, Clock
 from replctl.remote.printable import one_line
 from replctl.remote.proxy import ProxyProcess, connect_tcp, jump_command, proxy_command, tune
-from replctl.remote.ssh_config import SshConfig, Target
+from replctl.remote.ssh_config import SshConfig, SshServer, Target
 from replctl.remote.ssh_login import log_in
 
 KEEPALIVE_SECONDS = 5
@@ -48,7 +47,7 @@ class Dialer:
     config: SshConfig
     clock: Clock
 
-    def dial(self, node: Node, cancellation: Cancellation) -> Wire:
+    def dial(self, node: SshServer, cancellation: Cancellation) -> Wire:
         """Raises UnreachableError within the node's connect_timeout, and what the cancellation raises."""
         seconds = node.ssh.connect_timeout
         deadline = self.clock.now() + seconds

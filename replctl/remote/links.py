@@ -14,13 +14,14 @@ import psycopg
 from psycopg.pq.abc import PGconn
 
 from replctl.model.errors import ConnectionLostError, ReplctlError, SqlError, UnreachableError
-from replctl.model.inventory import Connection, Inventory, Node, SqlRoute
+from replctl.model.inventory import AppHost, Connection, Inventory, Node, SqlRoute
 from replctl.model.secret import Passwords
 from replctl.model.values import NodeName
 from replctl.remote.dial import Dialer
 from replctl.remote.local import LocalShells
 from replctl.remote.ports import Cancellation, Clock, Database, Fleet, Runner
 from replctl.remote.printable import one_line
+from replctl.remote.psql import PsqlDatabase, open_psql
 from replctl.remote.shell_runner import ShellRunner
 from replctl.remote.sql import SqlDatabase, TimedConnection
 from replctl.remote.sql_connect import Endpoint, Login, connect
@@ -30,6 +31,8 @@ from replctl.remote.ssh_config import SshConfig
 from replctl.remote.tunnel import Tunnel
 from replctl.remote.waiting import NeverCancelled
 
+INVALID_LOGIN = "28P01"
+"""PostgreSQL docs, appendix A."""
 _IDENTITY: LiteralString = "select current_setting('data_directory') as data_directory, current_setting('port') as port"
 
 
@@ -63,8 +66,7 @@ class Link:
         return self._observer
 
     def database(self, dbname: str = "postgres", *, options: str = "", timeout: float = 10.0) -> SqlDatabase:
-        login = Login(self.inventory.admin.user, self.passwords.admin, dbname, options)
-        pgconn, on_close = self._connect(login, timeout)
+        pgconn, on_close = self._connect_as_admin(dbname, options, timeout)
         database = SqlDatabase(self.name, TimedConnection(pgconn), lambda: self._closed(database, on_close))
         with self._turn:
             self._sessions.append(database)
@@ -74,6 +76,10 @@ class Link:
             database.close()
             raise
         return database
+
+    def local_database(self, bin_dir: str, socket_dir: str, *, options: str = "") -> PsqlDatabase:
+        port = self.node.postgres.port
+        return open_psql(self.runner, self.name, bin_dir, socket_dir, port, options=options)
 
     def replication_login(self, host: str, port: int, *, timeout: float) -> str:
         replication = self.inventory.replication
@@ -91,6 +97,16 @@ class Link:
         for session in sessions:
             session.close()
         self.shell_runner.close()
+
+    def _connect_as_admin(self, dbname: str, options: str, timeout: float) -> tuple[PGconn, Callable[[], None]]:
+        """While the admin's password is changed, a standby takes the old one until it has replayed the new one."""
+        user, old = self.inventory.admin.user, self.passwords.old_admin
+        try:
+            return self._connect(Login(user, self.passwords.admin, dbname, options), timeout)
+        except SqlError as error:
+            if old is None or error.sqlstate != INVALID_LOGIN:
+                raise
+        return self._connect(Login(user, old, dbname, options), timeout)
 
     def _connect(self, login: Login, timeout: float) -> tuple[PGconn, Callable[[], None]]:
         port = self.node.postgres.port
@@ -151,6 +167,8 @@ class Links:
     """Implements ports.Fleet."""
 
     links: dict[NodeName, Link]
+    app_hosts: dict[str, Runner]
+    """By their label."""
 
     def __getitem__(self, name: NodeName) -> Link:
         return self.links[name]
@@ -158,9 +176,14 @@ class Links:
     def __iter__(self) -> Iterator[NodeName]:
         return iter(self.links)
 
+    def on_app_host(self, host: AppHost) -> Runner:
+        return self.app_hosts[host.label]
+
     def close(self) -> None:
         for link in self.links.values():
             link.close()
+        for runner in self.app_hosts.values():
+            runner.close()
 
 
 def open_fleet(
@@ -181,7 +204,11 @@ def open_fleet(
         shells = ssh or LocalShells(node.name)
         return Link(node, inventory, passwords, ShellRunner(shells, node.postgres.os_user, clock, cancellation), ssh)
 
-    return Links({name: link(node) for name, node in inventory.nodes.items()})
+    def on(host: AppHost) -> Runner:
+        return ShellRunner(SshHost(host, dialer), host.ssh.user or "", clock, cancellation).as_login_user()
+
+    app_hosts = {host.label: on(host) for host in inventory.app.publish}
+    return Links({name: link(node) for name, node in inventory.nodes.items()}, app_hosts)
 
 
 def _identify_system(pgconn: PGconn, node: NodeName) -> str:

@@ -9,6 +9,7 @@ from typing import Any, LiteralString, Protocol
 
 from psycopg import sql
 
+from replctl.model.inventory import AppHost
 from replctl.model.secret import Secret
 from replctl.model.values import NodeName
 
@@ -103,6 +104,10 @@ class Runner(Protocol):
         """The same runner, deaf to the operator's interrupts: for undo."""
         ...
 
+    def as_login_user(self) -> Runner:
+        """The same host, as the user that SSH logged in as: who may use systemctl is decided by that user's sudo."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -161,6 +166,10 @@ class NodeLink(Protocol):
         (28P01 wrong password, 57P03 starting up or shutting down)."""
         ...
 
+    def local_database(self, bin_dir: str, socket_dir: str, *, options: str = "") -> Database:
+        """A new SQL session through psql on the host, as the OS user at its socket. Raises like database()."""
+        ...
+
     def observer(self, *, timeout: float) -> Database:
         """The session that observation uses again and again: opened at first use, and anew after it broke.
         Raises like database()."""
@@ -184,6 +193,11 @@ class Fleet(Protocol):
     def __getitem__(self, name: NodeName) -> NodeLink: ...
 
     def __iter__(self) -> Iterator[NodeName]: ...
+
+    def on_app_host(self, host: AppHost) -> Runner:
+        """Commands on a host of the application, as its SSH user; connects with the first of them, which raises
+        UnreachableError."""
+        ...
 
     def close(self) -> None: ...
 

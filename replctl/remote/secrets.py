@@ -20,25 +20,31 @@ class _UnusableError(Exception):
     """Why one password could not be had: words for the operator, without the value."""
 
 
-def resolve_passwords(inventory: Inventory) -> Passwords:
+def resolve_passwords(inventory: Inventory, old_admin: Path | None = None) -> Passwords:
     """Read the three passwords. Commands run in the inventory's folder, for at most 30 seconds each.
+
+    ``old_admin`` is a file with the admin's password until now.
 
     Raises SecretError, whose message has one line for each password that could not be had.
     """
-    sources = (inventory.admin.password, inventory.replication.password, inventory.app.password)
+    sources = [inventory.admin.password, inventory.replication.password, inventory.app.password]
+    owners = ["admin.password", "replication.password", "app.password"]
+    if old_admin is not None:
+        sources.append(FileSecret(old_admin))
+        owners.append("--old-password-file")
     found: list[Secret] = []
     failed: list[str] = []
-    for owner, source in zip(("admin", "replication", "app"), sources, strict=True):
+    for owner, source in zip(owners, sources, strict=True):
         try:
             found.append(_checked(_read(source, inventory.path.parent), source))
         except _UnusableError as error:
-            failed.append(f"{owner}.password: {error}")
+            failed.append(f"{owner}: {error}")
     if failed:
         raise SecretError(
             "\n".join(failed), hint="Put each password where the inventory says it is, or change the inventory."
         )
-    admin, replication, app = found
-    return Passwords(admin=admin, replication=replication, app=app)
+    admin, replication, app, *old = found
+    return Passwords(admin=admin, replication=replication, app=app, old_admin=old[0] if old else None)
 
 
 def _read(source: SecretSource, folder: Path) -> Secret:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from replctl.model.configuration import Configuration, FileEntry, LiveSetting
 from replctl.model.errors import ReplctlError
 from replctl.model.facts import (
     Primary,
@@ -66,6 +67,16 @@ def read_facts(database: Database, node: Node, inventory: Inventory, passwords: 
     return _replica(node, facts, role)
 
 
+def read_configuration(database: Database) -> Configuration:
+    """What the server's files say now, and what is in force. Raises SqlError, ConnectionLostError."""
+    entries = tuple(
+        FileEntry(row["name"], row["value"], row["file"], row["line"])
+        for row in database.fetch(statements.FILE_ENTRIES)
+    )
+    live = {row["name"]: LiveSetting(**row) for row in database.fetch(statements.LIVE_SETTINGS)}
+    return Configuration(entries, live)
+
+
 def _replica(node: Node, server: ServerFacts, row: Row) -> Replica:
     host, port = parse_upstream(server.setting("primary_conninfo"))
     return Replica(
@@ -94,7 +105,11 @@ def _settings(database: Database) -> Mapping[str, Setting]:
 
 
 def _roles(database: Database, inventory: Inventory, passwords: Passwords) -> tuple[Role, ...]:
-    secrets = {inventory.replication.user: passwords.replication, inventory.app.user: passwords.app}
+    secrets = {
+        inventory.admin.user: passwords.admin,
+        inventory.replication.user: passwords.replication,
+        inventory.app.user: passwords.app,
+    }
     return tuple(
         Role(
             name=row["name"],

@@ -120,6 +120,10 @@ class ShellRunner:
     def shielded(self) -> ShellRunner:
         return replace(self, cancellation=NeverCancelled())
 
+    def as_login_user(self) -> ShellRunner:
+        account = Account(self.shells.account, ())
+        return replace(self, os_user=account.name, _account=_AccountOnce(found=account))
+
     def close(self) -> None:
         self.shells.close()
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import paramiko
 
 from replctl.model.errors import ConnectionLostError, UnreachableError
-from replctl.model.inventory import Node
 from replctl.model.values import NodeName
 from replctl.remote.background import within
 from replctl.remote.dial import Dialer, Wire
 from replctl.remote.ports import Cancellation
 from replctl.remote.script import login_command
+from replctl.remote.ssh_config import SshServer
 from replctl.remote.transport import keep_order
 from replctl.remote.waiting import NeverCancelled, Waiting
 
@@ -121,7 +121,7 @@ def _drain(ready: Callable[[], bool], receive: Callable[[int], bytes]) -> bytes:
 class SshHost:
     """One node's kept connection, opened at first use and again after it broke. Implements shell_runner.Shells."""
 
-    settings: Node
+    settings: SshServer
     dialer: Dialer
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _wire: Wire | None = None

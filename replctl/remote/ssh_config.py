@@ -10,12 +10,12 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import paramiko
 
 from replctl.model.errors import UnreachableError
-from replctl.model.inventory import Node, SshSettings
+from replctl.model.inventory import SshSettings
 from replctl.model.values import NodeName
 from replctl.remote.known_hosts import known_name
 from replctl.remote.printable import one_line
@@ -23,6 +23,19 @@ from replctl.remote.printable import one_line
 _ASK_SECONDS = 5.0
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 Options = Mapping[str, Sequence[str]]
+
+
+class SshServer(Protocol):
+    """What the inventory says of something to log in to: a node, or a host of the application."""
+
+    @property
+    def name(self) -> NodeName: ...
+
+    @property
+    def ssh_host(self) -> str: ...
+
+    @property
+    def ssh(self) -> SshSettings: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +77,9 @@ class SshConfig:
     warn: Callable[[str], None]
     file: Path | None = None
 
-    def target(self, node: Node) -> Target:
+    def target(self, server: SshServer) -> Target:
         """Raises UnreachableError when ssh finds a mistake in the configuration."""
-        return self._resolve(node.name, node.ssh_host, node.ssh)
+        return self._resolve(server.name, server.ssh_host, server.ssh)
 
     def jump(self, behind: Target, spec: str) -> Target:
         """The server that ``[user@]host[:port]`` in a ProxyJump names."""

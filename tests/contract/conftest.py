@@ -15,6 +15,7 @@ from tests.contract.sshd import Sshd, serving, unix_user
 
 # sshd lets anyone but root serve the own account alone, and accounts are made by root.
 NEEDS_ROOT = {
+    "test_app_files.py",
     "test_host_files.py",
     "test_hostile_inventory.py",
     "test_ssh.py",

@@ -16,23 +16,32 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from replctl.execution.context import Changed, Context, Stopwatch, Unchanged
+from replctl.execution.handlers.app_hosts import count_app_sessions, end_app_sessions
 from replctl.execution.handlers.backup import check_login
 from replctl.execution.handlers.files import write_config
 from replctl.execution.handlers.publish import publish_env
+from replctl.execution.handlers.roles import await_password, restore_password, set_password
 from replctl.execution.handlers.slots import await_release, create_slot
-from replctl.execution.handlers.standby import await_streaming
+from replctl.execution.handlers.standby import await_replayed, await_streaming
 from replctl.execution.handlers.switchover import probe_write, prove_caught_up
 from replctl.execution.session import Session
 from replctl.model.actions import (
     Action,
+    AwaitPassword,
+    AwaitReplayed,
     AwaitStreaming,
     CheckLogin,
     ConfigFile,
+    CountAppSessions,
     CreateSlot,
+    EndAppSessions,
     Place,
     ProbeWrite,
     ProveCaughtUp,
     PublishEnv,
+    RestorePassword,
+    RoleKind,
+    SetPassword,
     WriteConfig,
 )
 from replctl.model.errors import RefusedError, ReplctlError, SqlError, WaitTimeoutError
@@ -190,6 +199,13 @@ def test_another_cluster_that_answers_is_told_from_ours(pair: Pair) -> None:
         check_login(pair.context(DB2, action, system_identifier=OTHER_IDENTITY), action)
 
 
+def test_a_standby_that_has_not_replayed_its_primary_s_settings_is_told(pair: Pair) -> None:
+    action = AwaitReplayed(DB1)
+    pair.sql(DB1, "select pg_logical_emit_message(true, 'test', 'what db2 never gets')")
+    with pytest.raises(WaitTimeoutError, match="db2: has not replayed what db1 had written"):
+        await_replayed(pair.context(DB2, action), action)
+
+
 @pytest.mark.parametrize("name", ["postgresql.conf", "pg_hba.conf"])
 def test_a_configuration_that_postgresql_does_not_accept_is_not_left_in_place(pair: Pair, name: str) -> None:
     path = pair.servers[DB1].data_dir / name
@@ -207,6 +223,118 @@ def test_a_slot_reserves_wal_at_once(pair: Pair, node: NodeName) -> None:
     assert isinstance(create_slot(pair.context(node, action), action), Changed)
     assert isinstance(create_slot(pair.context(node, action), action), Unchanged)
     assert pair.sql(node, "select restart_lsn from pg_replication_slots where slot_name = 'replctl_db3'")
+
+
+@pytest.fixture
+def app_session(pair: Pair) -> Iterator[psycopg.Connection]:
+    """A session of the application on db1."""
+    pair.sql(DB1, "create role chat login password 'chat'")
+    pair.sql(DB1, "create database chatdb owner chat")
+    login = {"host": "127.0.0.1", "port": pair.servers[DB1].port, "user": "chat", "password": "chat"}
+    with psycopg.connect(**login, dbname="chatdb", autocommit=True) as session:
+        yield session
+    pair.sql(DB1, "drop database chatdb with (force)")
+    pair.sql(DB1, "drop role chat")
+
+
+def test_the_applications_sessions_are_counted_and_no_others(pair: Pair, app_session: psycopg.Connection) -> None:
+    context = pair.context(None, CountAppSessions())
+    assert count_app_sessions(context, CountAppSessions()) == Unchanged("db1 1, db2 0")
+    assert context.stopwatch.app_sessions == {DB1: 1, DB2: 0}
+
+
+def test_sessions_end_where_the_env_file_lists_nobody(pair: Pair, app_session: psycopg.Connection) -> None:
+    context, env_file = pair.context(DB1, EndAppSessions()), pair.session.inventory.app.env_file
+    port = pair.servers[DB1].port
+    env_file.write_text(f"DB_READ_REPLICA_URLS=postgresql://chat:x@127.0.0.1:{port}/chatdb\n")
+    assert end_app_sessions(context, EndAppSessions()) == Unchanged("the env file lists it")
+    app_session.execute("select 1")
+    env_file.unlink()
+    assert end_app_sessions(context, EndAppSessions()) == Changed("1 ended")
+    with pytest.raises(psycopg.errors.AdminShutdown):
+        app_session.execute("select 1")
+
+
+def test_a_node_that_lets_nobody_in_has_no_sessions_to_end(pair: Pair) -> None:
+    pair.servers[DB2].pg_ctl("stop", "-m", "fast")
+    try:
+        effect = end_app_sessions(pair.context(DB2, EndAppSessions()), EndAppSessions())
+        assert isinstance(effect, Unchanged)
+        assert effect.reason.startswith("nobody gets in there now")
+    finally:
+        pair.servers[DB2].start("-w")
+
+
+VERIFIER = "select rolpassword from pg_authid where rolname = 'chat'"
+SET, RESTORE, AWAIT = SetPassword(RoleKind.APP), RestorePassword(RoleKind.APP), AwaitPassword(RoleKind.APP)
+
+
+@pytest.fixture
+def chat(pair: Pair) -> Iterator[Pair]:
+    """The app's role, whose password the session's inventory does not have yet."""
+    pair.sql(DB1, "create role chat login password 'old'")
+    yield pair
+    pair.sql(DB1, "drop role chat")
+
+
+def test_a_password_is_set_once(chat: Pair) -> None:
+    assert set_password(chat.context(DB1, SET), SET) == Changed("chat changed")
+    assert set_password(chat.context(DB1, SET), SET) == Unchanged("chat has it already")
+    assert await_password(chat.context(DB1, AWAIT), AWAIT) == Unchanged("chat has it")
+
+
+@pytest.mark.parametrize("old", ["'old'", "'md5" + "0" * 32 + "'", "null"])
+def test_the_verifier_that_was_there_comes_back(chat: Pair, old: str) -> None:
+    """Of an md5 hash or no password at all as well: none is known here."""
+    chat.sql(DB1, f"alter role chat password {old}")
+    before = chat.sql(DB1, VERIFIER)
+    context = chat.context(DB1, SET)
+    set_password(context, SET)
+    assert chat.sql(DB1, VERIFIER) != before
+    restore_password(context, RESTORE)
+    assert chat.sql(DB1, VERIFIER) == before
+
+
+def test_what_was_not_replaced_is_not_put_back(chat: Pair) -> None:
+    context = chat.context(DB1, SET)
+    assert isinstance(restore_password(context, RESTORE), Unchanged)
+    set_password(context, SET)
+    assert "SCRAM" not in repr(context.stopwatch)
+
+
+def test_a_standby_that_has_not_replayed_the_password_is_told(chat: Pair) -> None:
+    """db2 has the role's name from nowhere: it follows nobody."""
+    with pytest.raises(ReplctlError, match="db2: there is no role chat"):
+        await_password(chat.context(DB2, AWAIT), AWAIT)
+
+
+def test_a_server_with_the_old_password_is_waited_for_and_then_told(chat: Pair) -> None:
+    with pytest.raises(WaitTimeoutError, match="db1: has not replayed the new password of chat"):
+        await_password(chat.context(DB1, AWAIT), AWAIT)
+
+
+def test_a_role_that_is_gone_is_told(pair: Pair) -> None:
+    with pytest.raises(ReplctlError, match="db1: there is no role chat"):
+        set_password(pair.context(DB1, SET), SET)
+
+
+def test_the_admin_is_let_in_by_the_old_password_as_well(pair: Pair) -> None:
+    """While it is changed, servers know either."""
+    new = replace(pair.session.passwords, admin=Secret("new"), old_admin=Secret(ADMIN_PASSWORD))
+    fleet = open_fleet(
+        pair.session.inventory, new, cancellation=pair.session.cancellation, clock=SystemClock(), warn=pytest.fail
+    )
+    with contextlib.closing(fleet):
+        fleet[DB1].database().close()
+    without = open_fleet(
+        pair.session.inventory,
+        replace(new, old_admin=None),
+        cancellation=pair.session.cancellation,
+        clock=SystemClock(),
+        warn=pytest.fail,
+    )
+    with contextlib.closing(without), pytest.raises(SqlError, match="password"):
+        without[DB1].database()
 
 
 SLOT = "replctl_db2"

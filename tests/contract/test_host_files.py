@@ -14,12 +14,14 @@ import pytest
 
 from replctl.execution.lock import Holder, lock_file, lock_nodes
 from replctl.model.errors import CommandFailedError, RefusedError
-from replctl.model.inventory import Node
+from replctl.model.inventory import Node, ServiceManager
 from replctl.model.secret import Secret
 from replctl.model.values import Lsn, NodeName, Timeline, WalRange
 from replctl.postgres import repair_scripts, scripts
 from replctl.postgres.hostprobe import host_probe_command, parse_host_probe
+from replctl.postgres.layout import Layout
 from replctl.postgres.paths import rewind_dir, rewind_marker
+from replctl.postgres.starting import start
 from replctl.remote.ports import CommandResult
 from replctl.remote.shell_runner import ShellRunner
 from replctl.remote.waiting import NeverCancelled, SystemClock
@@ -328,8 +330,8 @@ def test_no_socket_in_a_folder_of_another_user(runner: ShellRunner, shared: Shar
     else:
         shared.theirs(sockets)
     shared.ours(shared.data, mode=0o700)
-    start = scripts.start(str(shared.data), "/nonexistent", str(sockets), stop_seconds=1, start_seconds=1)
-    result = run(runner, start)
+    layout = Layout(ServiceManager.PG_CTL, str(shared.data), str(shared.data))
+    result = run(runner, start(layout, "/nonexistent", str(sockets), stop_seconds=1, start_seconds=1))
     assert result.status == scripts.GONE
     assert f"FATAL: {sockets} is not a directory of {OS_USER}" in result.text
 

@@ -66,6 +66,8 @@ NOT_EVEN_ALONE = ("", "-", "--help", "-oProxyCommand=x")
 SAFE_PARAMETERS = {"log_line_prefix": "%m ", "test.value": "x"}
 """Where hostile values go: a custom setting and one that the template writes itself."""
 
+APP_HOST = {"host": "app1", "user": "deploy", "path": "/srv/chat.env"}
+
 RECORDER = """#!/bin/sh
 cat >/dev/null
 printf '%s\\0' "$@"
@@ -123,6 +125,9 @@ class Scratch:
     def put(self, document: dict[str, Any], where: Where, value: object) -> None:
         """``value`` at a place of the schema."""
         block: Any = document
+        if where[:3] == ("app", "publish", "*"):
+            (block,) = block["app"].setdefault("publish", [dict(APP_HOST)])
+            where = where[3:]
         *way, last = ("db1" if where[0] == "nodes" and key == "*" else key for key in where)
         for key in way:
             if not isinstance(block.get(key), dict):
@@ -200,7 +205,7 @@ def test_every_key_is_tried() -> None:
 
 
 def test_hostile_text_is_taken_where_any_text_is_allowed_and_nowhere_else(accepted: dict[Where, list[str]]) -> None:
-    """Paths, roles, the database, values of settings and passwords. All else has a narrow form."""
+    """Paths, roles, the database, values of settings, passwords and commands. All else has a narrow form."""
     assert {where[-1] if where[-1] != "*" else where[-2] for where in accepted} == {
         "bin_dir",
         "command",
@@ -212,6 +217,8 @@ def test_hostile_text_is_taken_where_any_text_is_allowed_and_nowhere_else(accept
         "known_hosts_file",
         "parameters",
         "password",
+        "path",
+        "reload",
         "templates",
         "user",
     }
@@ -286,7 +293,7 @@ def exercise(runner: ShellRunner, scratch: Scratch, inventory: Inventory, node: 
     assert (data_dir / "standby.signal").exists()
     assert run(scripts.read_standby(node.postgres.data_dir)).startswith(b"standby\n")
     look(run(host_probe_command(node)).decode(), node, "other")
-    run(scripts.last_complaints(node.postgres.data_dir))
+    run(scripts.last_complaints(node.postgres.data_dir, f"{node.postgres.data_dir}/log/start.log"))
     passfile = passfile_text(inventory, node, Secret("p'a:s\\s $(touch)"))
     run(scripts.write_file(passfile_path(node)), passfile.reveal().encode())
     run(scripts.same_content(passfile_path(node)), passfile.reveal().encode())

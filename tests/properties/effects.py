@@ -204,3 +204,7 @@ def drop_stuck(world: World, node: NodeName, _: actions.DropStuckWalsenders) -> 
     for name, machine in world.machines.items():
         world = world.with_machine(name, silent=False) if machine.silent else world
     return world
+
+
+def set_autostart(world: World, node: NodeName, action: actions.SetAutostart) -> World:
+    return world.with_machine(node, autostart=action.wanted is actions.Autostart.ON)

@@ -165,3 +165,8 @@ def set_aside(world: World, node: NodeName, _: actions.SetAside) -> World:
         return world
     left = None if machine.rewinding.partial else machine.rewinding.wal
     return world.with_machine(node, rewinding=None, asides=(*machine.asides, left))
+
+
+def remove_config(world: World, node: NodeName, action: actions.RemoveConfig) -> World:
+    """The files lie in the data directory here: they go with it."""
+    return world

@@ -22,6 +22,8 @@ from tests.properties.world import Directory as Disk
 
 KEEPS_DIRECTORY = "remove-replica --keep-data"
 ROLLING = "restart --rolling"
+STARTS = ("init-primary", "add-replica", "rejoin")
+"""After these the named nodes come back with their hosts."""
 ENDLESS = ("restart", ROLLING)
 """Done again from the beginning by every run."""
 
@@ -147,6 +149,8 @@ def as_it_should_be(world: World, intent: Intent) -> bool:
     (primary,) = world.rightful
     replicas = tuple(name for name in world.machines if streams(world, name, primary) and world[name].reachable)
     if world.env != (primary, replicas):
+        return False
+    if intent.command in STARTS and not all(world[name].autostart for name in intent.nodes):
         return False
     match intent.command:
         case "init-primary":

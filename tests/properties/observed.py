@@ -34,6 +34,7 @@ from replctl.model.host import (
     HostFacts,
     Postmaster,
     Staging,
+    Unit,
 )
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline, WalRange
 from replctl.planning.situation import Situation
@@ -132,6 +133,7 @@ def _host(world: World, machine: Machine) -> HostFacts:
         files={} if data is None else {**data.files, "postgresql.auto.conf": _auto_conf(world, data)},
         passfile_current=machine.passfile,
         can_link_socket_dir=True,
+        unit=Unit("postgresql-15", "active", "enabled" if machine.autostart else "disabled", None),
         histories=_histories(data),
         wal_timeline=None if data is None else Timeline(data.wal.timeline),
         slot_names=() if data is None else tuple(sorted(data.slots)),

@@ -178,6 +178,7 @@ HARMLESS: dict[type, str] = {
     actions.ReloadConfig: "reads what is there; a change of the files has its own undo",
     actions.FencePrimary: "two primaries are worse than one that is stopped",
     actions.ProveFurthest: "asks only",
+    actions.SetAutostart: "without an undo for a fenced node alone, which stays down",
     actions.SettleFenceDebt: "the node was seen to be harmless",
     actions.RecoverAlone: "replays what is there; it stays a stopped node that cannot lead",
     actions.KeepDivergedWal: "a copy beside the data directory",
@@ -192,6 +193,7 @@ LASTING = (
     actions.ConfigureStandby,
     actions.DropSlot,
     actions.FencePrimary,
+    actions.SetAutostart,
     actions.SettleFenceDebt,
     actions.RecoverAlone,
 )
@@ -239,5 +241,5 @@ def _matters(world: World, name: NodeName) -> object:
         # A primary does not look at what it would follow as a standby.
         follows = (data.upstream, data.slot) if data.signal else None
         kept = (data.identity, data.wal.branches, follows, dict(data.files), data.slots)
-        return machine.running, machine.in_recovery, kept
+        return machine.running, machine.in_recovery, machine.autostart, kept
     return None if staging is None or staging.partial else "staged"

@@ -36,7 +36,7 @@ RUNS = ("killed runs", "undone runs", "executions")
 """Runs that were interrupted somewhere, and judged to their end."""
 SCHEDULES = 10_000
 EACH = 100
-ONLY_UNDO = {actions.RemoveStaging, actions.ForgetStandby}
+ONLY_UNDO = {actions.RemoveStaging, actions.RemoveConfig, actions.ForgetStandby}
 
 
 def missing(tally: Tally) -> list[str]:

@@ -69,6 +69,8 @@ def _needed(node: NodeName | None, action: Action) -> list[NodeName]:
 EFFECTS: dict[type, Callable[[World, Any, Any], World]] = {
     actions.InitCluster: effects_files.init_cluster,
     actions.WriteConfig: effects_files.write_config,
+    actions.RemoveConfig: effects_files.remove_config,
+    actions.SetAutostart: effects.set_autostart,
     actions.InstallStaging: effects_files.install_staging,
     actions.RemoveStaging: effects_files.remove_staging,
     actions.StartPostgres: effects.start,

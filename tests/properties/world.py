@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from replctl.model.inventory import Inventory
+from replctl.model.inventory import Inventory, ServiceManager
 from replctl.model.values import NodeName
 from replctl.postgres.ownership import MARK
 from replctl.postgres.render import Templates, render_config
@@ -76,6 +76,8 @@ class Machine:
     """Connected, and receiving nothing."""
     silent: bool = False
     """Its walsender has heard nothing of it for long, until that is ended and it comes back."""
+    autostart: bool = False
+    """Its service starts PostgreSQL with the host."""
     promotion_pending: bool = False
     """A promote request arrived and was not carried out yet."""
 
@@ -230,8 +232,9 @@ def wrote(world: World, name: NodeName) -> World:
 
 @cache
 def an_inventory(size: int) -> Inventory:
-    """db1, db2, ... and nothing out of the ordinary."""
-    nodes = {NodeName(f"db{number}"): a_node(f"db{number}", number) for number in range(1, size + 1)}
+    """db1, db2, ... each started by a systemd unit."""
+    made = [a_node(f"db{number}", number) for number in range(1, size + 1)]
+    nodes = {node.name: replace(node, postgres=replace(node.postgres, service=ServiceManager.SYSTEMD)) for node in made}
     return a_cluster(nodes=nodes).build()[0]
 
 

@@ -19,6 +19,7 @@ LONG_FILES = (
     "rejoin",
     "main_job",
     "restart",
+    "config",
     "fencing",
     "simulator",
     "debian_hosts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -40,9 +41,15 @@ def conninfo(operator: Operator) -> str:
 
 
 class Writer:
-    """Inserts as fast as it can into whichever node accepts writes, from entering its context until leaving it."""
+    """Inserts as fast as it can into whichever node accepts writes, from entering its context until leaving it.
 
-    def __init__(self, operator: Operator, table: str = "ledger") -> None:
+    With ``anew`` it logs in for every row.
+    """
+
+    def __init__(self, operator: Operator, table: str = "ledger", *, anew: bool = False) -> None:
+        self._anew = anew
+        self.errors: list[str] = []
+        """What it was told beside acknowledgements."""
         self._conninfo = conninfo(operator)
         self._table = table
         self._stop = threading.Event()
@@ -75,13 +82,16 @@ class Writer:
         while not self._stop.is_set():
             try:
                 with psycopg.connect(self._conninfo, autocommit=True) as connection:
-                    while not self._stop.is_set():
+                    for _ in itertools.count() if not self._anew else range(1):
+                        if self._stop.is_set():
+                            break
                         number += 1
                         connection.execute(f"insert into {self._table} values (%s)", [number])
                         self.acknowledged.append(number)
                         now = time.monotonic()
                         self.longest_gap, last = max(self.longest_gap, now - last), now
-            except psycopg.Error:
+            except psycopg.Error as error:
+                self.errors.append(str(error))
                 time.sleep(RETRY_SECONDS)
 
     def missing(self, operator: Operator, primary: str) -> list[int]:

@@ -104,7 +104,7 @@ class TestBeforeAnythingIsContacted:
 
     def test_names_and_flags(self, quiet: Operator) -> None:
         assert_refused(quiet, 2, "add-replica", "db2", "db9", "--yes", says=("db9", "db1, db2, db3"))
-        assert_refused(quiet, 2, "init-primary", "db1", "--adopt", "--yes", says=("--adopt", "not supported"))
+        assert_refused(quiet, 2, "init-primary", "db1", "--restart", "--yes", says=("--restart", "--adopt"))
         assert_refused(quiet, 2, "promote", "db2", "--accept-data-loss", "--yes", says=("--failover",))
         assert_refused(quiet, 2, "promote", "--failover", "--yes", says=("NODE",))
 

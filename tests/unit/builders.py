@@ -278,7 +278,11 @@ class ClusterBuilder:
     def as_made_by_us(self) -> ClusterBuilder:
         """Every node has its passfile and the files that the inventory has, the primary its roles and database."""
         self.rendered = tuple(self.facts)
-        roles = (Role("replicator", True, False, True, True), Role("chat", True, False, False, True))
+        roles = (
+            Role("postgres", True, True, True, True),
+            Role("replicator", True, False, True, True),
+            Role("chat", True, False, False, True),
+        )
         made = {"roles": roles, "databases": {"chatdb": "chat"}, "rewind_granted": True}
         for name, facts in self.facts.items():
             if isinstance(facts, Primary):

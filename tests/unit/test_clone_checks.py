@@ -144,3 +144,8 @@ def test_tablespaces_are_not_copied() -> None:
 def test_a_joining_node_needs_no_budget() -> None:
     built = a_cluster().primary("db1", settings=settings(max_wal_senders="1")).stopped("db2", standby=True)
     assert "start:db2" in steps(plan(built.as_made_by_us()))
+
+
+def test_a_primary_of_somebody_elses_is_adopted_first() -> None:
+    theirs = {"postgresql.conf": "max_connections = 77\n"}
+    assert codes(plan(a_cluster().primary("db1").host("db1", files=theirs).absent("db2"))) == [("adopt", "db1")]

@@ -433,6 +433,7 @@ def an_example(kind: type) -> object:
     """A value of each field's type."""
     values = {
         "Place": actions.Place.LIVE,
+        "Autostart": actions.Autostart.OFF,
         "Promise": actions.Promise.NO_COMMIT,
         "RoleKind": actions.RoleKind.APP,
         "tuple[ConfigFile, ...]": (actions.ConfigFile("pg_hba.conf", "text"),),

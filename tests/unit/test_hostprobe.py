@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from replctl.model.host import Aside, DirectoryState, HostFacts, Postmaster, Staging
+from replctl.model.host import Aside, DebianCluster, DirectoryState, HostFacts, Postmaster, Staging
 from replctl.model.inventory import Node
 from replctl.model.values import Lsn
 from replctl.postgres.hostprobe import host_probe_command, parse_control_data, parse_host_probe
@@ -139,7 +139,7 @@ def test_a_running_postmaster(node: Node, line: str) -> None:
         (data / "postmaster.pid").write_text(f"{process.pid}\n{data}\n1\n5433\n/run\n*\n1 2\n{line}\n")
         host = look(node)
         process.kill()
-    assert host.postmaster == Postmaster(process.pid, 5433, line.strip())
+    assert host.postmaster == Postmaster(process.pid, 5433, line.strip(), "/run")
 
 
 def test_a_stale_pid_file_of_another_process(node: Node) -> None:
@@ -220,11 +220,12 @@ def test_noise_around_it(node: Node) -> None:
 def test_other_programs_and_the_distributions_clusters(node: Node) -> None:
     text = (
         "bin\t/a/15/bin\ninstalled\t/a/15/bin\ninstalled\t/a/16/bin\ndirectory\tabsent\nfree\tunknown\n"
-        "debian\t15 main 5432\naside\t /pg.replctl-aside-1\nsocket-dir\tyes\nend\t1\n"
+        "debian\t15 main 5432 auto /var/lib/pg 15/main\naside\t /pg.replctl-aside-1\nsocket-dir\tyes\nend\t1\n"
     )
     host = parse_host_probe(text, node)
     assert host.other_majors == ("/a/16/bin",)
-    assert host.debian_clusters == ("15 main 5432",)
+    assert host.debian_clusters == (DebianCluster("15", "main", 5432, "/var/lib/pg 15/main", "auto"),)
+    assert host.debian_clusters[0].config_dir == "/etc/postgresql/15/main"
     assert host.asides == (Aside("/pg.replctl-aside-1", None),)
     assert host.can_link_socket_dir
     assert host.directory.free_bytes is None

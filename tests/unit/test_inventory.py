@@ -144,3 +144,15 @@ def test_direct_is_allowed_with_networks_for_the_admin_role():
 @pytest.mark.parametrize("host", ["10.0.0.9", "fd00::9", "db9", "db-9.example.com", "127.0.0.3", "DB9"])
 def test_hosts_stay_as_written(host):
     assert parse(changed("nodes", "db1", "host", to=host)).nodes["db1"].host == host
+
+
+def test_an_application_host_has_the_common_ssh_settings_but_a_user_of_its_own():
+    document = tree()
+    document["ssh"] = {"user": "postgres", "port": 2222, "known_hosts_file": "known_hosts"}
+    first = {"host": "10.0.5.10", "user": "deploy", "path": "/srv/chat/.env", "reload": "systemctl 'reload' chat"}
+    second = {"host": "app2", "user": "app", "path": "/etc/chat.env", "ssh": {"port": 22, "connect_timeout": 3}}
+    document["app"]["publish"] = [first, second]
+    one, two = parse(yaml.safe_dump(document)).app.publish
+    assert (one.ssh.user, one.ssh.port, one.ssh.known_hosts_file) == ("deploy", 2222, Path("/srv/chat/known_hosts"))
+    assert (one.label, one.reload) == ("10.0.5.10:2222:/srv/chat/.env", ("systemctl", "reload", "chat"))
+    assert (two.ssh.user, two.ssh.port, two.ssh.connect_timeout, two.reload) == ("app", 22, 3, ())

@@ -10,7 +10,7 @@ from replctl.inventory import inventory_schema, parse_inventory
 from replctl.inventory.validation import BLOCKS
 
 TEXT = (Path(__file__).parents[2] / "inventory.example.yaml").read_text("utf-8")
-ALL_KEYS = re.sub(r"^( *)#(?=[a-z])", r"\1", TEXT, flags=re.MULTILINE)
+ALL_KEYS = re.sub(r"^( *)#(?=[a-z-])", r"\1", TEXT, flags=re.MULTILINE)
 """The example with every commented-out key in use."""
 
 
@@ -24,7 +24,7 @@ def test_the_example_names_every_key():
     named = set(_keys(yaml.safe_load(ALL_KEYS), ()))
     nodes = {(*block, key) for block, model in BLOCKS.items() for key in model.model_fields}
     # What a node's own blocks may hold is what the common blocks hold: there one example of each is enough.
-    assert {where for where in nodes - named if len(where) < 4} == set()
+    assert {where for where in nodes - named if len(where) < 4 or where[-2] == "*"} == set()
     assert {("nodes", "*", "ssh", "port"), ("nodes", "*", "postgres", "port")} <= named
 
 
@@ -48,3 +48,6 @@ def _keys(value, where):
             here = (*where, "*") if where == ("nodes",) else (*where, key)
             yield here
             yield from _keys(inner, here)
+    if isinstance(value, list):
+        for inner in value:
+            yield from _keys(inner, (*where, "*"))

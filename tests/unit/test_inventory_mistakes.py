@@ -5,6 +5,8 @@ import yaml
 
 from tests.unit.inventories import PATH, SMALL, changed, complaint, complaints, parse, tree
 
+PUBLISH = {"host": "10.0.5.10", "user": "deploy", "path": "/srv/chat/.env"}
+
 MISTAKES = [
     (("cluster",), "Chat", "cluster: must be lower-case letters"),
     (("cluster",), "c" * 41, "cluster: must be lower-case letters"),
@@ -32,9 +34,8 @@ MISTAKES = [
     (("postgres", "data_dir"), "", "postgres.data_dir: must not be empty"),
     (("postgres", "bin_dir"), "bin", "postgres.bin_dir: must be an absolute path"),
     (("postgres", "os_user"), "$(id)", "postgres.os_user: must be the name of an OS user"),
-    (("postgres", "service"), "systemd", "postgres.service: not supported by this version"),
-    (("postgres", "service"), "pg_ctlcluster", "postgres.service: not supported by this version"),
-    (("postgres", "service"), "upstart", "postgres.service: must be pg_ctl"),
+    (("postgres", "service"), "upstart", "postgres.service: must be 'pg_ctl', 'pg_ctlcluster' or 'systemd'"),
+    (("postgres", "unit"), "postgres ql", "postgres.unit: must be a systemd unit such as postgresql-16"),
     (("postgres", "connect"), "tcp", "postgres.connect: must be 'tunnel' or 'direct'"),
     (("postgres", "connect"), "direct", "postgres.connect: direct needs admin.allow"),
     (("postgres", "locale"), "C; id", "postgres.locale: must be a locale"),
@@ -72,7 +73,21 @@ MISTAKES = [
     (("app", "strategy"), "Round-Robin", "app.strategy: must be a strategy"),
     (("app", "fallback"), "yes", "app.fallback: must be true or false"),
     (("app", "health_check_interval"), 0, "app.health_check_interval: must be greater than or equal to 1"),
-    (("app", "publish"), [], "app.publish: not supported by this version"),
+    (("app", "publish"), {}, "app.publish: must be a list"),
+    (("app", "publish"), [{"host": "a", "user": "b"}], "app.publish[0].path: required key is missing"),
+    (("app", "publish"), [{"host": "a", "path": "/x"}], "app.publish[0].user: required key is missing"),
+    (("app", "publish"), [{**PUBLISH, "pth": "/x"}], "app.publish[0].pth: unknown key; did you mean path?"),
+    (("app", "publish"), [{**PUBLISH, "host": "-oX"}], "app.publish[0].host: must not start with -"),
+    (("app", "publish"), [{**PUBLISH, "user": "a b"}], "app.publish[0].user: must be the name of an SSH user"),
+    (("app", "publish"), [{**PUBLISH, "path": "x"}], "app.publish[0].path: must be an absolute path"),
+    (("app", "publish"), [{**PUBLISH, "path": "/a/../b"}], "app.publish[0].path: must not contain .."),
+    (("app", "publish"), [{**PUBLISH, "path": "/a/"}], "app.publish[0].path: must be a file"),
+    (("app", "publish"), [{**PUBLISH, "path": "/a//b"}], "app.publish[0].path: must be written as /a/b"),
+    (("app", "publish"), [{**PUBLISH, "path": "/a.replctl-new"}], "app.publish[0].path: must not contain .replctl-"),
+    (("app", "publish"), [{**PUBLISH, "reload": "x 'y"}], "app.publish[0].reload: cannot be split into words"),
+    (("app", "publish"), [{**PUBLISH, "ssh": {"user": "c"}}], "app.publish[0].ssh.user: stands beside host, as user"),
+    (("app", "publish"), [{**PUBLISH, "ssh": {"prt": 1}}], "app.publish[0].ssh.prt: unknown key; did you mean port?"),
+    (("app", "publish"), [PUBLISH, {**PUBLISH}], "app.publish[1]: is the same file on the same host as item 0"),
     (("timeouts", "stop"), -1, "timeouts.stop: must be greater than 0"),
     (("nodes",), {}, "nodes: must have at least 1 item"),
     (("nodes", "db1", "host"), "-h", "nodes.db1.host: must not start with -"),
@@ -235,6 +250,12 @@ def test_no_text_field_takes_an_option_or_a_control_character(where, hostile):
         block = block.setdefault(key, {})
     block[where[-1]] = hostile
     assert any(f"{'.'.join(where)}: " in line for line in complaints(yaml.safe_dump(document)))
+
+
+@pytest.mark.parametrize("hostile", ["-x", "a\nb", "a\0b", "a\x1bb", ""])
+@pytest.mark.parametrize("key", ["host", "user", "path", "reload"])
+def test_no_text_of_an_application_host_does_either(key, hostile):
+    assert f"app.publish[0].{key}: " in complaint(changed("app", "publish", to=[{**PUBLISH, key: hostile}]))
 
 
 @pytest.mark.parametrize("field", SSH_FIELDS)

@@ -8,7 +8,7 @@ import pytest
 
 from replctl.model.actions import ConfigFile, Place, WriteConfig
 from replctl.model.facts import ProblemKind, Role, Setting
-from replctl.model.host import DataDirectory, DirectoryState, HostFacts, Staging
+from replctl.model.host import DataDirectory, DebianCluster, DirectoryState, HostFacts, Staging
 from replctl.model.plan import Plan
 from replctl.planning.init_primary import plan_init_primary
 from tests.unit.builders import (
@@ -241,6 +241,10 @@ def directory(**changed) -> DataDirectory:
     return DataDirectory(DATA_DIR, changed.pop("state", DirectoryState.ABSENT), **changed)
 
 
+def debian(version: str, name: str, port: int) -> DebianCluster:
+    return DebianCluster(version, name, port, f"/srv/{version}/{name}", "auto")
+
+
 @pytest.mark.parametrize(
     ("cluster", "code"),
     [
@@ -256,7 +260,7 @@ def directory(**changed) -> DataDirectory:
         (on_host(major=19), "version"),
         (on_host(other_majors=("/usr/lib/postgresql/16/bin",)), "version-ambiguous"),
         (on_host(port_in_use=True), "port-in-use"),
-        (on_host(port_in_use=True, debian_clusters=("15 main 5432",)), "port-in-use"),
+        (on_host(port_in_use=True, debian_clusters=(debian("15", "main", 5432),)), "port-in-use"),
     ],
 )
 def test_hosts_that_cannot_take_a_cluster(cluster: ClusterBuilder, code: str) -> None:
@@ -264,7 +268,7 @@ def test_hosts_that_cannot_take_a_cluster(cluster: ClusterBuilder, code: str) ->
 
 
 def test_the_distributions_own_cluster_on_the_port_is_named_with_the_command_that_removes_it() -> None:
-    refused = plan(on_host(port_in_use=True, debian_clusters=("16 other 5433", "15 main 5432")))
+    refused = plan(on_host(port_in_use=True, debian_clusters=(debian("16", "other", 5433), debian("15", "main", 5432))))
     assert "`pg_dropcluster --stop 15 main`" in refused.refusals[0].hint
 
 

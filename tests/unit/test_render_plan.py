@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -157,6 +158,12 @@ def test_the_document_has_the_contracts_keys() -> None:
         "write_outage_ms": 142.3,
     }
     assert list(outcome_document(PROMOTED))[:4] == ["schema", "command", "cluster", "outcome"]
+
+
+def test_where_the_applications_sessions_are_is_told_where_it_was_asked() -> None:
+    counted = replace(PROMOTED, app_sessions={DB1: 0, DB2: None})
+    assert "\nsessions: of the application: db1 0, db2 unknown\n" in plain(outcome_renderable(counted))
+    assert outcome_document(counted)["app_sessions"] == {"db1": 0, "db2": None}
 
 
 def test_refusals_are_listed_with_their_codes() -> None:

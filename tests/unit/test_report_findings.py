@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from replctl.cli.status_json import status_schema
 from replctl.model.facts import EnvListing, ProblemKind, Setting
-from replctl.model.host import Aside, DirectoryState, Staging
+from replctl.model.host import Aside, DirectoryState, Postmaster, Staging, Unit
+from replctl.model.inventory import ServiceManager
 from replctl.model.report import Finding, NodeState, Severity
 from replctl.model.values import NodeName
 from tests.unit.builders import ClusterBuilder, a_cluster, a_slot, a_walsender, gib, mib, settings
@@ -25,6 +27,14 @@ PENDING = {"max_connections": Setting("100", "configuration file", None, pending
 
 def pair(**replica: object) -> ClusterBuilder:
     return a_cluster().primary("a").replica("b", **replica)
+
+
+RUNNING = Postmaster(812, 5432, "standby")
+
+
+def by_systemd(cluster: ClusterBuilder) -> ClusterBuilder:
+    postgres = replace(cluster.nodes[NodeName("b")].postgres, service=ServiceManager.SYSTEMD)
+    return cluster.node("b", postgres=postgres)
 
 
 CASES: dict[str, tuple[Severity, str | None, str, ClusterBuilder]] = {
@@ -92,6 +102,14 @@ CASES: dict[str, tuple[Severity, str | None, str, ClusterBuilder]] = {
         a_cluster().primary("a", hba_errors=("line 3: invalid",)),
     ),
     "staging": (INFO, "b", "again", pair().host("b", staging=Staging("r1"))),
+    "outside-unit": (
+        *(WARNING, "b", "replctl restart b"),
+        by_systemd(pair()).host("b", postmaster=RUNNING, unit=Unit("postgresql-15", "active", "enabled", None)),
+    ),
+    "service-differs": (
+        *(WARNING, "b", "postgres.service"),
+        pair().host("b", postmaster=RUNNING, unit_of_postmaster="postgresql@15-main"),
+    ),
     "aside": (INFO, "b", "rm -rf -- '/x y'", pair().host("b", asides=(Aside("/x y", gib(3)),))),
 }
 

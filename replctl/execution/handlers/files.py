@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,6 +12,7 @@ from replctl.model.actions import (
     ConfigFile,
     InstallStaging,
     Place,
+    RemoveConfig,
     RemovePassfile,
     RemoveStaging,
     SetAside,
@@ -22,6 +23,7 @@ from replctl.model.errors import CommandFailedError, RefusedError, ReplctlError
 from replctl.model.secret import Secret
 from replctl.postgres import scripts, statements
 from replctl.postgres.conninfo import passfile_path, passfile_text
+from replctl.postgres.ownership import MARK
 from replctl.postgres.paths import aside_prefix, directory_of, rewind_dir, staging_dir, staging_marker
 from replctl.remote.ports import CommandResult
 from replctl.remote.printable import one_line
@@ -35,11 +37,14 @@ NEW = ".replctl-new"
 
 def write_config(context: Context, action: WriteConfig) -> Effect:
     """Files are written beside their place, read by PostgreSQL, and only then renamed over the old ones."""
-    directory = directory_of(context.node, action.place)
+    layout, data_dir = context.layout(), directory_of(context.node, action.place)
+    directory = layout.config_dir if layout.is_split else data_dir
     changed = [file for file in action.files if _text(context, f"{directory}/{file.name}") != file.text]
     if not changed:
         return Unchanged("the files say so already")
-    _prepare(context, directory, changed)
+    if layout.is_split:
+        _run(context, scripts.make_config_dir(directory))
+    _prepare(context, directory, data_dir, changed)
     old = {file.name: _text(context, f"{directory}/{file.name}") for file in changed}
     for file in changed:
         _run(context, scripts.rename(f"{directory}/{file.name}{NEW}", f"{directory}/{file.name}"))
@@ -48,13 +53,19 @@ def write_config(context: Context, action: WriteConfig) -> Effect:
     return Changed(", ".join(file.name for file in changed))
 
 
-def _prepare(context: Context, directory: str, files: Sequence[ConfigFile]) -> None:
+def remove_config(context: Context, action: RemoveConfig) -> Effect:
+    """Of a configuration outside of the data directory, what carries our mark."""
+    _run(context, scripts.unmake_config_dir(context.layout().config_dir, MARK))
+    return Changed()
+
+
+def _prepare(context: Context, directory: str, data_dir: str, files: Sequence[ConfigFile]) -> None:
     """The new files beside the old ones, and nothing of them if one cannot be written or is not accepted."""
     try:
         for file in files:
             _write(context, f"{directory}/{file.name}{NEW}", file.text.encode())
             if file.name == "postgresql.conf":
-                _check(context, directory, f"{directory}/{file.name}{NEW}")
+                _check(context, data_dir, f"{directory}/{file.name}{NEW}")
     except ReplctlError:
         for file in files:
             _run(context, scripts.remove_file(f"{directory}/{file.name}{NEW}"))
@@ -88,6 +99,15 @@ def _check_hba(context: Context, directory: str, old: tuple[ConfigFile, ...]) ->
         node=context.name,
         code="config-invalid",
     )
+
+
+def put_back(context: Context, files: Iterable[ConfigFile]) -> None:
+    """Files as they were before, each by a rename. Whether a server runs does not matter."""
+    layout = context.layout()
+    directory = layout.config_dir if layout.is_split else context.node.postgres.data_dir
+    for file in files:
+        _write(context, f"{directory}/{file.name}{NEW}", file.text.encode())
+        _run(context, scripts.rename(f"{directory}/{file.name}{NEW}", f"{directory}/{file.name}"))
 
 
 def write_passfile(context: Context, action: WritePassfile) -> Effect:
@@ -169,6 +189,8 @@ def _clear_staging(context: Context, marker: _Marker) -> None:
 def install_staging(context: Context, action: InstallStaging) -> Effect:
     """The rename that makes a finished directory the node's own."""
     node = context.node
+    if context.layout().is_split:
+        _run(context, scripts.remove_config(staging_dir(node)))
     command = scripts.install_staging(staging_dir(node), staging_marker(node), node.postgres.data_dir)
     _run(context, command)
     return Changed()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from replctl.execution.context import Context, Effect
 from replctl.execution.handlers import (
+    app_hosts,
     backup,
     failover,
     files,
@@ -14,6 +15,7 @@ from replctl.execution.handlers import (
     rejoin,
     roles,
     server,
+    service,
     slots,
     standby,
     switchover,
@@ -23,6 +25,8 @@ from replctl.model import actions
 HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
     actions.InitCluster: server.init_cluster,
     actions.WriteConfig: files.write_config,
+    actions.RemoveConfig: files.remove_config,
+    actions.SetAutostart: service.set_autostart,
     actions.InstallStaging: files.install_staging,
     actions.RemoveStaging: files.remove_staging,
     actions.StartPostgres: server.start_postgres,
@@ -30,7 +34,12 @@ HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
     actions.StopForSwitchover: server.stop_for_switchover,
     actions.ReviveOldPrimary: switchover.revive_old_primary,
     actions.ReloadConfig: server.reload_config,
+    actions.StartWithConfig: server.start_with_config,
+    actions.AwaitReplayed: standby.await_replayed,
     actions.CreateRole: roles.create_role,
+    actions.SetPassword: roles.set_password,
+    actions.RestorePassword: roles.restore_password,
+    actions.AwaitPassword: roles.await_password,
     actions.CreateDatabase: roles.create_database,
     actions.GrantRewind: roles.grant_rewind,
     actions.CreateSlot: slots.create_slot,
@@ -60,6 +69,9 @@ HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
     actions.Rewind: rejoin.rewind,
     actions.InstallRewound: rejoin.install_rewound,
     actions.PublishEnv: publish.publish_env,
+    actions.PushEnv: app_hosts.push_env,
+    actions.EndAppSessions: app_hosts.end_app_sessions,
+    actions.CountAppSessions: app_hosts.count_app_sessions,
 }
 
 

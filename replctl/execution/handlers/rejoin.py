@@ -46,7 +46,7 @@ def recover_alone(context: Context, action: RecoverAlone) -> Effect:
     seconds = context.inventory.timeouts.catchup
     end = _last_record(context, WalRange(state.timeline, state.checkpoint))
     sockets = socket_dir(context.node, can_link=context.host().can_link_socket_dir)
-    command = repair_scripts.start_alone(context.node.postgres.data_dir, context.bin_dir(), sockets, seconds=seconds)
+    command = repair_scripts.start_alone(context.layout(), context.bin_dir(), sockets, seconds=seconds)
     result = context.runner().run(command, timeout=seconds + CONTROL_SECONDS, check=False)
     if result.status != 0:
         raise _failed(context, "does not replay its own WAL", result)

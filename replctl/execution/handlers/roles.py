@@ -8,10 +8,20 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from replctl.execution.context import Changed, Context, Effect, Unchanged
-from replctl.model.actions import CreateDatabase, CreateRole, GrantRewind, RoleKind
+from replctl.model.actions import (
+    AwaitPassword,
+    CreateDatabase,
+    CreateRole,
+    GrantRewind,
+    RestorePassword,
+    RoleKind,
+    SetPassword,
+)
+from replctl.model.errors import ReplctlError, WaitTimeoutError
 from replctl.model.secret import Secret
 from replctl.postgres import statements
 from replctl.postgres.scram import verifier_matches
+from replctl.remote.ports import Database
 from replctl.remote.sql import scram_verifier
 
 # A verifier is no password, but the server's log and pg_stat_statements are no place for it either.
@@ -24,8 +34,9 @@ SILENT = (
 # LOCAL: CREATE DATABASE cannot run inside a transaction block, and a role's or database's own setting gives way.
 COMMIT_LOCALLY = "-c synchronous_commit=local"
 DDL_SECONDS = 30.0
-
+REPLAY_POLL_SECONDS = 0.005
 ATTRIBUTES: Final[Mapping[RoleKind, LiteralString]] = {
+    RoleKind.ADMIN: "login superuser valid until 'infinity'",
     RoleKind.REPLICATION: "login replication valid until 'infinity'",
     RoleKind.APP: "login valid until 'infinity'",
 }
@@ -56,6 +67,8 @@ def create_role(context: Context, action: CreateRole) -> Effect:
 
 
 def _identity(context: Context, kind: RoleKind) -> tuple[str, Secret]:
+    if kind is RoleKind.ADMIN:
+        return context.inventory.admin.user, context.session.passwords.admin
     if kind is RoleKind.REPLICATION:
         return context.inventory.replication.user, context.session.passwords.replication
     return context.inventory.app.user, context.session.passwords.app
@@ -63,10 +76,69 @@ def _identity(context: Context, kind: RoleKind) -> tuple[str, Secret]:
 
 def _fits(row: object, kind: RoleKind, password: Secret) -> bool:
     match row:
-        case {"can_login": True, "replication": bool(replication), "verifier": str(verifier)}:
-            return (replication or kind is RoleKind.APP) and verifier_matches(verifier, password)
+        case {"can_login": True, "replication": bool(sends), "superuser": bool(superuser), "verifier": str(verifier)}:
+            able = {RoleKind.ADMIN: superuser, RoleKind.REPLICATION: sends, RoleKind.APP: True}
+            return able[kind] and verifier_matches(verifier, password)
         case _:
             return False
+
+
+def set_password(context: Context, action: SetPassword) -> Effect:
+    """The verifier that was there stays in this process alone, for undo."""
+    name, password = _identity(context, action.kind)
+    with context.database(options=f"{SILENT} {COMMIT_LOCALLY}") as database:
+        old = _verifier(context, database, name)
+        if verifier_matches(old, password):
+            return Unchanged(f"{name} has it already")
+        verifier = scram_verifier(database, name, password)
+        context.stopwatch.replaced_verifier = Secret(old)
+        database.execute(_with_verifier(name, verifier), timeout=DDL_SECONDS)
+    return Changed(f"{name} changed")
+
+
+def restore_password(context: Context, action: RestorePassword) -> Effect:
+    """Whatever became of the statement: the verifier that it was to replace is there again."""
+    name, _ = _identity(context, action.kind)
+    old = context.stopwatch.replaced_verifier
+    if old is None:
+        return Unchanged(f"{name} was not changed")
+    with context.database(options=f"{SILENT} {COMMIT_LOCALLY}") as database:
+        database.execute(_with_verifier(name, old.reveal() or None), timeout=DDL_SECONDS)
+    return Changed()
+
+
+def await_password(context: Context, action: AwaitPassword) -> Effect:
+    """A standby knows a new password once it has replayed it. As the admin we can also log in with it."""
+    name, password = _identity(context, action.kind)
+    waiting = context.waiting(context.inventory.timeouts.catchup, REPLAY_POLL_SECONDS)
+    with context.database() as database:
+        context.says(f"waiting until {context.name} knows the new password of {name}")
+        found = waiting.until(lambda: verifier_matches(_verifier(context, database, name), password) or None)
+    if found is None:
+        raise WaitTimeoutError(
+            f"{context.name}: has not replayed the new password of {name}",
+            hint=f"See in `replctl status` what holds up {context.name}, and run the same command again.",
+            node=context.name,
+        )
+    if action.kind is RoleKind.ADMIN:
+        context.session.fleet[context.name].database(timeout=context.node.ssh.connect_timeout).close()
+    return Unchanged(f"{name} has it")
+
+
+def _verifier(context: Context, database: Database, name: str) -> str:
+    """What pg_authid has of a role; empty for no password."""
+    rows = database.fetch(statements.ROLES, {"names": [name]})
+    if not rows:
+        raise ReplctlError(
+            f"{context.name}: there is no role {name}",
+            hint="`replctl init-primary NODE` on today's primary makes the roles that are missing.",
+            node=context.name,
+        )
+    return rows[0]["verifier"] or ""
+
+
+def _with_verifier(name: str, verifier: str | None) -> sql.Composed:
+    return sql.SQL("alter role {} password {}").format(sql.Identifier(name), sql.Literal(verifier))
 
 
 def create_database(context: Context, action: CreateDatabase) -> Effect:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from replctl.execution.context import Changed, Context, Effect, Unchanged
-from replctl.execution.handlers.files import begin_staging
+from replctl.execution.handlers.files import begin_staging, put_back
+from replctl.execution.handlers.service import run_systemctl
 from replctl.model.actions import (
     Checkpoint,
     DropStuckWalsenders,
     InitCluster,
     ReloadConfig,
     StartPostgres,
+    StartWithConfig,
     StopForSwitchover,
     StopPostgres,
 )
 from replctl.model.errors import CommandFailedError, ReplctlError, WaitTimeoutError
+from replctl.model.inventory import ServiceManager
 from replctl.model.secret import Secret
 from replctl.model.values import NodeName
 from replctl.planning.hints import restart_needed
-from replctl.postgres import scripts, statements
+from replctl.postgres import scripts, starting, statements
 from replctl.postgres.hostprobe import parse_control_data
+from replctl.postgres.layout import Layout
 from replctl.postgres.settings import socket_dir
+from replctl.remote.ports import CommandResult
 from replctl.remote.sql import offline_verifier
 
 INITDB_SECONDS = 120.0
@@ -47,24 +52,48 @@ def start_postgres(context: Context, action: StartPostgres) -> Effect:
     return start(context, context.name)
 
 
+def start_with_config(context: Context, action: StartWithConfig) -> Effect:
+    """It may not have come up for the very settings that it was stopped for."""
+    put_back(context, action.files)
+    return start(context, context.name)
+
+
 def start(context: Context, name: NodeName) -> Effect:
     """Start a node's server and wait for its pid file to say that it accepts connections."""
-    node, timeouts = context.inventory.nodes[name], context.inventory.timeouts
-    host = context.host(name)
-    result = context.runner(name).run(
-        scripts.start(
-            node.postgres.data_dir,
-            host.bin_dir or "",
-            socket_dir(node, can_link=host.can_link_socket_dir),
-            stop_seconds=timeouts.stop,
-            start_seconds=timeouts.catchup,
-        ),
-        timeout=timeouts.stop + timeouts.catchup + ROUND_TRIP_SECONDS,
-        check=False,
-    )
+    layout = context.layout(name)
+    sockets = socket_dir(context.inventory.nodes[name], can_link=context.host(name).can_link_socket_dir)
+    if layout.service is ServiceManager.SYSTEMD:
+        result = _start_unit(context, name, layout, sockets)
+    else:
+        timeouts = context.inventory.timeouts
+        command = starting.start(
+            layout, context.bin_dir(name), sockets, stop_seconds=timeouts.stop, start_seconds=timeouts.catchup
+        )
+        seconds = timeouts.stop + timeouts.catchup + ROUND_TRIP_SECONDS
+        result = context.runner(name).run(command, timeout=seconds, check=False)
     if result.status == 0:
-        return Unchanged("it runs already") if result.text.strip() == scripts.ALIVE else Changed()
+        return Unchanged("it runs already") if result.text.strip() == starting.ALIVE else Changed()
     raise _start_failed(name, result.status, result.text.strip())
+
+
+def _start_unit(context: Context, name: NodeName, layout: Layout, sockets: str) -> CommandResult:
+    """systemd starts it, so that the unit owns its processes and ends them in good order when the host goes down."""
+    timeouts, runner = context.inventory.timeouts, context.runner(name)
+    before = starting.before_start(layout, sockets, stop_seconds=timeouts.stop)
+    ready = runner.run(before, timeout=timeouts.stop + ROUND_TRIP_SECONDS, check=False)
+    if ready.status != 0 or ready.text.strip() == starting.ALIVE:
+        return ready
+    run_systemctl(context, name, "start", seconds=timeouts.catchup + ROUND_TRIP_SECONDS)
+    after = starting.after_start(layout, sockets, start_seconds=timeouts.catchup)
+    return runner.run(after, timeout=timeouts.catchup + ROUND_TRIP_SECONDS, check=False)
+
+
+def _stop_unit(context: Context, seconds: float) -> None:
+    """systemd would take a server that somebody else stopped for one that failed. What it cannot do, a signal does."""
+    layout, host = context.layout(), context.host()
+    if layout.service is ServiceManager.SYSTEMD and layout.unit and host.unit_of_postmaster == layout.unit:
+        command = starting.systemctl("stop", layout.unit)
+        context.runner().as_login_user().run(command, timeout=seconds + ROUND_TRIP_SECONDS, check=False)
 
 
 def _start_failed(name: NodeName, status: int, log: str) -> ReplctlError:
@@ -94,6 +123,7 @@ def stop_postgres(context: Context, action: StopPostgres) -> Effect:
     seconds = context.inventory.timeouts.stop
     if context.facts.primary is not None and context.facts.primary.node == context.name:
         context.stopwatch.stopped_at = context.session.clock.now()
+    _stop_unit(context, seconds)
     result = context.runner().run(
         scripts.stop(context.node.postgres.data_dir, seconds=seconds),
         timeout=seconds + ROUND_TRIP_SECONDS,

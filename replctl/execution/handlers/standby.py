@@ -9,7 +9,7 @@ from psycopg import sql
 from replctl.execution.context import Changed, Context, Effect, Unchanged
 from replctl.execution.handlers.files import FILE_SECONDS
 from replctl.execution.handlers.switchover import committed_position
-from replctl.model.actions import AwaitStreaming, ConfigureStandby, ForgetStandby, Place, RepointStandby
+from replctl.model.actions import AwaitReplayed, AwaitStreaming, ConfigureStandby, ForgetStandby, Place, RepointStandby
 from replctl.model.errors import WaitTimeoutError
 from replctl.model.facts import Replica
 from replctl.model.values import Lsn, NodeName
@@ -104,6 +104,29 @@ def await_streaming(context: Context, action: AwaitStreaming) -> Effect:
     return Unchanged(f"streams from {action.upstream}")
 
 
+def await_replayed(context: Context, action: AwaitReplayed) -> Effect:
+    """A standby may have less of an ordered setting than before only once it has replayed that its primary has: the
+    record is written when the primary starts (XLOG_PARAMETER_CHANGE)."""
+    with context.database(action.upstream) as upstream, context.database() as standby:
+        target = committed_position(upstream)
+        context.says(f"waiting until {context.name} has replayed up to {target}")
+        positions: list[Lsn | None] = [None]
+
+        def look() -> Lsn | None:
+            text = standby.fetch("select pg_last_wal_replay_lsn()::text as replayed")[0]["replayed"]
+            positions[0] = Lsn.parse(text) if text else None
+            return positions[0] if positions[0] is not None and positions[0] >= target else None
+
+        found = context.waiting(context.inventory.timeouts.catchup, 0.02).until(look, progress=lambda: positions[0])
+    if found is None:
+        raise WaitTimeoutError(
+            f"{context.name}: has not replayed what {action.upstream} had written: it is at {positions[0]} of {target}",
+            hint=f"See in `replctl status` what holds up {context.name}, and run the same command again.",
+            node=context.name,
+        )
+    return Unchanged(f"it is at {found}")
+
+
 def streaming(context: Context, upstream: Database) -> dict[NodeName, Lsn | None]:
     """The nodes that stream from this server, and how far each has flushed; None before its first reply.
 
@@ -125,7 +148,9 @@ def _is_ours(context: Context, row: Row) -> bool:
 
 def _not_streaming(context: Context, upstream: NodeName, position: Lsn | None, target: Lsn) -> WaitTimeoutError:
     log = context.runner().run(
-        scripts.last_complaints(context.node.postgres.data_dir), timeout=FILE_SECONDS, check=False
+        scripts.last_complaints(context.node.postgres.data_dir, context.layout().start_log),
+        timeout=FILE_SECONDS,
+        check=False,
     )
     lines = log.text.strip().splitlines()
     seen = f"it is at {position} of {target}" if position else f"{upstream} has no walsender for it"
