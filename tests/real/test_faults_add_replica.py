@@ -135,7 +135,10 @@ def test_strangers_at_the_place_and_of_the_name(without_db2: Operator) -> None:
     conninfo = f"host={operator.lan['db1'].address} user=replicator passfile={MAIN}.replctl-passfile"
     receive = [f"{pg_bin(15)}/pg_receivewal", "-d", f"{conninfo} application_name=db2", "-D", "/tmp", "--no-sync"]
     stranger = background(operator.lan["db3"], receive)
-    names = "select array_agg(application_name order by application_name) from pg_stat_replication where state = 'streaming'"
+    names = (
+        "select array_agg(name order by name) from (select application_name as name, state from pg_stat_replication)"
+    )
+    names += " as links where state = 'streaming'"
     wait_until(lambda: value(operator, "db1", names) == ["db2", "db3"])
     (same_name,) = refused(operator)
     assert (same_name["code"], same_name["node"]) == ("name-in-use", "db2")
