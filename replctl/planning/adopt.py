@@ -36,10 +36,10 @@ from replctl.planning.situation import (
     side_by_side,
     step,
     unreachable_notes,
+    waiting_for,
     write_config,
     write_passfile,
 )
-from replctl.planning.topology import upstream_of
 from replctl.postgres.adopted import AT_RESTART, CONF
 from replctl.postgres.conf_syntax import parse_conf
 
@@ -83,6 +83,7 @@ def plan_adopt(situation: Situation, primary: Primary, adoption: Adoption) -> Pl
         stages,
         notes=[
             *_diffs(name, host, changed),
+            *(note for replica in replicas for note in _diffs_of(situation, replica)),
             *_told(primary, waiting, adoption),
             *_limits(primary, host),
             *unreachable_notes(situation, [name]),
@@ -92,13 +93,8 @@ def plan_adopt(situation: Situation, primary: Primary, adoption: Adoption) -> Pl
 
 def _replicas(situation: Situation, primary: Primary) -> list[Replica]:
     """Standbys of the inventory that stream from it already, whatever slots they use."""
-    return [
-        replica
-        for replica in situation.facts.replicas
-        if not needs_host(replica)
-        and (upstream := upstream_of(situation.inventory, situation.facts, replica)) is not None
-        and upstream.node == primary.node
-    ]
+    following = waiting_for(situation, primary.node)
+    return [replica for replica in situation.facts.replicas if replica.node in following]
 
 
 def _adopt_replica(situation: Situation, primary: Primary, replica: Replica) -> tuple[Step, ...]:
@@ -197,6 +193,12 @@ def _limits(primary: Primary, host: HostFacts) -> Iterator[str]:
     if primary.server.tablespaces:
         names = ", ".join(primary.server.tablespaces)
         yield f"{primary.node} has tablespaces ({names}): add-replica refuses to clone it"
+
+
+def _diffs_of(situation: Situation, replica: Replica) -> Iterator[str]:
+    if replica.host is not None:
+        changed = situation.changed_config(replica.node, replica.server.major)
+        yield from _diffs(replica.node, replica.host, changed)
 
 
 def _diffs(name: NodeName, host: HostFacts, changed: tuple[ConfigFile, ...]) -> Iterator[str]:

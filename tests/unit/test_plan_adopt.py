@@ -94,6 +94,7 @@ def test_what_cannot_be_taken_over(server: dict[str, object], code: str) -> None
 def test_a_replica_that_follows_it_gets_its_own_slot_and_block() -> None:
     built = a_cluster().primary("db1", settings=live()).replica("db2", slot=None, setting={"primary_slot_name": "own"})
     built = built.host("db1", files=THEIRS).host("db2", files=THEIRS).env()
+    assert any("pg_hba.conf of db2 changes:" in note for note in notes_of(plan(built)))
     found = steps(plan(built))
     assert {"write-config:db2", "slot:db2", "repoint:db2", "streaming:db2"} <= set(found)
 
