@@ -11,15 +11,11 @@ from difflib import unified_diff
 from enum import StrEnum
 
 from replctl.model.actions import (
-    Checkpoint,
     ConfigFile,
     CreateDatabase,
     CreateRole,
     GrantRewind,
-    ProbeWrite,
     RoleKind,
-    StartPostgres,
-    StopPostgres,
 )
 from replctl.model.facts import Primary, Replica
 from replctl.model.host import HostFacts
@@ -27,6 +23,7 @@ from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
 from replctl.planning.add_replica import join_running
 from replctl.planning.clone_target import SUPPORTED
+from replctl.planning.role_change import restarted_primary
 from replctl.planning.services import check_service, starts_with_host
 from replctl.planning.situation import (
     Situation,
@@ -65,7 +62,7 @@ def plan_adopt(situation: Situation, primary: Primary, adoption: Adoption) -> Pl
         return situation.refuse(COMMAND, refusals)
     changed = situation.changed_config(name, primary.server.major)
     waiting = _waiting(primary, changed)
-    restart = _restart(primary) if waiting and adoption is Adoption.WITH_RESTART else ()
+    restart = restarted_primary(name) if waiting and adoption is Adoption.WITH_RESTART else ()
     replicas = _replicas(situation, primary)
     stages = [
         sequence(
@@ -148,16 +145,6 @@ def _roles(situation: Situation, primary: Primary) -> Iterator[Step]:
     if not primary.server.rewind_granted:
         why = f"{inventory.replication.user} can serve pg_rewind when a node has to rejoin"
         yield step("grant-rewind", name, GrantRewind(), why)
-
-
-def _restart(primary: Primary) -> tuple[Step, ...]:
-    name = primary.node
-    return (
-        step("checkpoint", name, Checkpoint(), "most of what the stop has to write is written while writes still flow"),
-        step("stop", name, StopPostgres(), "writes are refused from here on", undo=StartPostgres()),
-        step("start", name, StartPostgres(), f"{name} comes back with its new settings"),
-        step("probe-write", name, ProbeWrite(), f"writes go on once {name} takes them"),
-    )
 
 
 def _waiting(primary: Primary, changed: tuple[ConfigFile, ...]) -> tuple[str, ...]:

@@ -11,12 +11,8 @@ from typing import assert_never
 
 from replctl.model.actions import (
     AwaitStreaming,
-    Checkpoint,
     DropStuckWalsenders,
-    ProbeWrite,
     ReloadConfig,
-    StartPostgres,
-    StopPostgres,
 )
 from replctl.model.facts import (
     ClusterFacts,
@@ -36,6 +32,7 @@ from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.candidates import Candidate, Verdict, assess_candidates
 from replctl.planning.init_primary import plan_init_primary
 from replctl.planning.promote import plan_promote
+from replctl.planning.role_change import restarted, restarted_primary
 from replctl.planning.situation import (
     Situation,
     needs_host,
@@ -106,9 +103,7 @@ def _restart_primary(situation: Situation, primary: Primary) -> Plan | Refused:
     stuck = step("walsenders", name, DropStuckWalsenders(pids), "the stop would wait for a standby that is silent")
     restart = sequence(
         stuck if pids else None,
-        step("checkpoint", name, Checkpoint(), "most of what the stop has to write is written while writes still flow"),
-        *_restart(name, "writes are refused from here on"),
-        step("probe-write", name, ProbeWrite(), f"writes go on once {name} takes them"),
+        *restarted_primary(name),
     )
     replicas = waiting_for(situation, name)
     idle = [one for one in replicas if not _streams(situation, one)]
@@ -143,13 +138,6 @@ def _cost_of_the_stop(primary: Primary) -> Iterator[str]:
         yield f"{name} still has {backlog} WAL segments to archive before it stops"
 
 
-def _restart(name: NodeName, why: str) -> tuple[Step, ...]:
-    return (
-        step("stop", name, StopPostgres(), why, undo=StartPostgres()),
-        step("start", name, StartPostgres(), f"{name} comes back with the programs and settings that are there now"),
-    )
-
-
 def _restart_replica(situation: Situation, replica: Replica) -> Plan | Refused:
     primary = situation.facts.primary
     refusals = [*needs_primary(situation, COMMAND), *needs_host(replica), *check_replica(situation, replica)]
@@ -162,7 +150,7 @@ def _restart_replica(situation: Situation, replica: Replica) -> Plan | Refused:
 def _bounce(replica: Replica, primary: Primary) -> tuple[Step, ...]:
     name = replica.node
     return (
-        *_restart(name, "its sessions end, and it receives no WAL from here on"),
+        *restarted(name, "its sessions end, and it receives no WAL from here on"),
         step("caught-up", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
     )
 

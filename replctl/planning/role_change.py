@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from replctl.model.actions import (
     AwaitStreaming,
+    Checkpoint,
     ConfigureStandby,
     CreateSlot,
     DropSlot,
@@ -16,6 +17,7 @@ from replctl.model.actions import (
     ProveCaughtUp,
     RepointStandby,
     StartPostgres,
+    StopPostgres,
 )
 from replctl.model.facts import Replica, ServerFacts, Silent, Stopped, Unreachable
 from replctl.model.plan import Stage, Step
@@ -95,6 +97,23 @@ def return_as_replica(
         step("start", old, StartPostgres(), f"{old} comes back as a replica, once its postmaster is gone"),
         step("streaming", old, AwaitStreaming(name), f"a link counts only once {name}'s own WAL has come through it"),
         *(_drop(old, slot) for slot in stale),
+    )
+
+
+def restarted(name: NodeName, why: str) -> tuple[Step, ...]:
+    """A running server is stopped and started where it is."""
+    return (
+        step("stop", name, StopPostgres(), why, undo=StartPostgres()),
+        step("start", name, StartPostgres(), f"{name} comes back with the programs and settings that are there now"),
+    )
+
+
+def restarted_primary(name: NodeName) -> tuple[Step, ...]:
+    """The same of a primary, with as little of an outage as that allows, and the proof that writes go on."""
+    return (
+        step("checkpoint", name, Checkpoint(), "most of what the stop has to write is written while writes still flow"),
+        *restarted(name, "writes are refused from here on"),
+        step("probe-write", name, ProbeWrite(), f"writes go on once {name} takes them"),
     )
 
 
