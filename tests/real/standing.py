@@ -172,3 +172,22 @@ def execute(operator: Operator, name: str, *statements: str) -> None:
     with operator.connect(name) as connection:
         for statement in statements:
             connection.execute(statement)
+
+
+def lose_slot(operator: Operator, slot: str) -> None:
+    """The WAL that an idle slot on db1 kept is gone: whoever had it can never stream from it."""
+    for _ in range(3):
+        execute(operator, "db1", "select pg_logical_emit_message(false, 'test', 'x')", "select pg_switch_wal()")
+    # The replicas that stream must have it all first: their slots would be lost as well.
+    near = "select bool_and(pg_current_wal_lsn() - restart_lsn < 1000) from pg_replication_slots where active"
+    wait_until(lambda: value(operator, "db1", near))
+    execute(operator, "db1", "alter system set max_slot_wal_keep_size = '1MB'", "select pg_reload_conf()")
+
+    def lost() -> bool:
+        execute(operator, "db1", "checkpoint")  # the first may come before the checkpointer has read the setting
+        return (
+            value(operator, "db1", f"select wal_status from pg_replication_slots where slot_name = '{slot}'") == "lost"
+        )
+
+    wait_until(lost)
+    execute(operator, "db1", "alter system reset max_slot_wal_keep_size", "select pg_reload_conf()")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.real.clusters import assert_cluster, assert_env, rows
-from tests.real.disasters import failover
+from tests.real.disasters import await_sent, failover
 from tests.real.hosts import Lan, Operator
 from tests.real.standing import control, execute, forget, start
 from tests.real.test_faults_killed_promote import assert_one_primary_at_most
@@ -45,6 +45,7 @@ def crashed_primary(operator: Operator) -> None:
 def diverged_primary(operator: Operator) -> None:
     """db1 has a commit that nobody else has, and was replaced."""
     execute(operator, "db1", "create table if not exists kept (n int)")
+    await_sent(operator, "db1")
     for name in ("db2", "db3"):
         control(operator.lan[name], "stop", "-m", "fast")
     execute(operator, "db1", "insert into kept values (1)")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.real.clusters import assert_cluster, ok, rows, slots, wait_until
 from tests.real.hosts import Operator, pg_bin
-from tests.real.standing import MAIN, background, execute, forget, thaw, value
+from tests.real.standing import MAIN, background, execute, forget, lose_slot, thaw, value
 from tests.real.watched import Watched, copying
 
 PARENT = MAIN.rpartition("/")[0]
@@ -57,24 +57,10 @@ def test_the_copy_ends_midway(without_db2: Operator) -> None:
     thaw(pids)
     assert_failed(operator, run)
 
+    execute(operator, "db1", "select pg_create_physical_replication_slot('replctl_db2', true)")
     lose_slot(operator, "replctl_db2")
     ok(operator.replctl("add-replica", "db2", "--yes"))
     assert_cluster(operator, "db1", ["db2", "db3"])
-
-
-NEAR = "pg_current_wal_lsn() - restart_lsn < 1000"
-
-
-def lose_slot(operator: Operator, slot: str) -> None:
-    """A slot of that name whose WAL is gone: pg_basebackup would take it, and the standby could never stream."""
-    execute(operator, "db1", f"select pg_create_physical_replication_slot('{slot}', true)")
-    for _ in range(3):
-        execute(operator, "db1", "select pg_logical_emit_message(false, 'test', 'x')", "select pg_switch_wal()")
-    # The other replica must have it all first: its slot would be lost as well.
-    wait_until(lambda: value(operator, "db1", f"select bool_and({NEAR}) from pg_replication_slots where active"))
-    execute(operator, "db1", "alter system set max_slot_wal_keep_size = '1MB'", "select pg_reload_conf()")
-    execute(operator, "db1", "checkpoint", "alter system reset max_slot_wal_keep_size", "select pg_reload_conf()")
-    assert value(operator, "db1", f"select wal_status from pg_replication_slots where slot_name = '{slot}'") == "lost"
 
 
 def assert_failed(operator: Operator, run: Watched) -> None:

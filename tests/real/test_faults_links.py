@@ -16,7 +16,7 @@ import pytest
 from tests.real.clusters import assert_cluster, assert_env, build, ok, slots, wait_until
 from tests.real.hosts import Host, Operator
 from tests.real.ledger import Writer
-from tests.real.standing import MAIN, await_streaming, forget, freeze, frozen, server_process, thaw
+from tests.real.standing import MAIN, await_streaming, forget, freeze, frozen, server_process, thaw, value
 from tests.real.watched import Watched, copying
 
 PARENT = MAIN.rpartition("/")[0]
@@ -31,6 +31,9 @@ def without_db2(cluster: Operator) -> Operator:
     """db1 and db3; db2 was never added."""
     forget(cluster, "db2")
     return cluster
+
+
+WAITING_COPIES = "select count(*) from pg_stat_progress_basebackup where phase like 'waiting for checkpoint%'"
 
 
 def end_sessions(host: Host) -> None:
@@ -68,7 +71,7 @@ def test_ssh_drops_while_the_copy_lives_on(without_db2: Operator) -> None:
     operator, host = without_db2, without_db2.lan["db2"]
     with frozen(operator.lan["db1"], "checkpointer"):  # for whose checkpoint a copy waits before it begins
         run = Watched(operator, "add-replica", "db2", "--yes")
-        wait_until(lambda: host.pids("pg_basebackup --pgdata"))
+        wait_until(lambda: value(operator, "db1", WAITING_COPIES))  # it has said so: no broken pipe ends it
         orphans = host.pids("pg_basebackup --pgdata")
         host.stop_sshd()
         end_sessions(host)

@@ -21,7 +21,7 @@ from tests.real.disasters import (
     step_ids,
 )
 from tests.real.hosts import Host, Operator, pg_bin
-from tests.real.standing import MAIN, control, execute, forget, server_process, start, value
+from tests.real.standing import MAIN, control, execute, forget, lose_slot, server_process, start, value
 from tests.real.watched import Watched
 
 CONSENT = "--discard-diverged"
@@ -139,13 +139,8 @@ def test_a_node_without_a_data_directory_is_cloned(cluster: Operator) -> None:
 def test_a_lost_slot_needs_a_new_clone(cluster: Operator) -> None:
     control(cluster.lan["db2"], "stop", "-m", "fast")
     make_table(cluster)
-    for number in range(5):
-        commit(cluster, "db1", range(number, number + 1))
-        execute(cluster, "db1", "select pg_switch_wal()")
-    # The other replica must have it all first: its slot would be lost as well.
-    near = "select bool_and(pg_current_wal_lsn() - restart_lsn < 1000) from pg_replication_slots where active"
-    wait_until(lambda: value(cluster, "db1", near))
-    execute(cluster, "db1", "alter system set max_slot_wal_keep_size = '16MB'", "select pg_reload_conf()", "checkpoint")
+    commit(cluster, "db1", range(5))
+    lose_slot(cluster, "replctl_db2")
     needed = refusal(rejoin(cluster, "db2", code=3), "needs-clone")
     assert "--reclone" in needed["hint"]
     rejoin(cluster, "db2", "--reclone")
