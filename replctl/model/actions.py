@@ -116,9 +116,18 @@ class ReviveOldPrimary:
     """Replicas to be told by a reload that their upstream is back."""
 
 
+class Pending(StrEnum):
+    """Whether settings that wait for a restart are news to the operator, or the plan has said what becomes of them."""
+
+    WARN = "warn"
+    PLANNED = "planned"
+
+
 @dataclass(frozen=True, slots=True)
 class ReloadConfig:
-    """Have the server read its configuration again, and check that pg_hba.conf was accepted."""
+    """Have the server read its configuration again, and warn of what waits for a restart, if that is news."""
+
+    pending: Pending = Pending.WARN
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from replctl.model.actions import (
     CreateDatabase,
     CreateRole,
     GrantRewind,
+    Pending,
     RoleKind,
 )
 from replctl.model.facts import Primary, Replica
@@ -68,7 +69,7 @@ def plan_adopt(situation: Situation, primary: Primary, adoption: Adoption) -> Pl
         sequence(
             *_roles(situation, primary),
             write_passfile(situation, name),
-            *write_config(name, host, changed),
+            *write_config(name, host, changed, Pending.PLANNED),
             *restart,
             *starts_with_host(situation, name),
         ),

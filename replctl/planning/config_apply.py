@@ -18,6 +18,7 @@ from replctl.model.actions import (
     Checkpoint,
     ConfigFile,
     DropStuckWalsenders,
+    Pending,
     ProbeWrite,
     ReloadConfig,
     StartPostgres,
@@ -36,6 +37,7 @@ from replctl.planning.config_diff import (
 )
 from replctl.planning.promote import plan_promote
 from replctl.planning.restart import check_link, nobody_takes_over, switchover_candidate
+from replctl.planning.role_change import wake
 from replctl.planning.situation import (
     Situation,
     forward_only,
@@ -118,10 +120,10 @@ def _that(needs: Needs, found: Sequence[SettingDifference]) -> tuple[SettingDiff
 def _write(situation: Situation, name: NodeName) -> tuple[Step, ...]:
     """Files that say so already may still wait for a reload."""
     host, major = host_and_major(situation, name)
-    steps = write_config(name, host, situation.changed_config(name, major))
+    steps = write_config(name, host, situation.changed_config(name, major), Pending.PLANNED)
     if steps or not _that(Needs.RELOAD, setting_differences(situation, name)):
         return steps
-    return (step("reload", name, ReloadConfig(), "the files say what the server has not read yet"),)
+    return (step("reload", name, ReloadConfig(Pending.PLANNED), "the files say what the server has not read yet"),)
 
 
 def _values_now(situation: Situation) -> dict[NodeName, dict[str, int]]:
@@ -219,7 +221,7 @@ def _restart_primary(situation: Situation, primary: Primary) -> tuple[Stage, Sta
     )
     lanes = (
         (
-            step("wake", replica, ReloadConfig(), "a reload ends the pause between two attempts to connect"),
+            wake(replica),
             step("streaming", replica, AwaitStreaming(name), f"it follows {name} again"),
         )
         for replica in waiting_for(situation, name)

@@ -12,7 +12,6 @@ from replctl.model.actions import (
     InitCluster,
     InstallStaging,
     Place,
-    ReloadConfig,
     RemovePassfile,
     RemoveStaging,
     RoleKind,
@@ -27,6 +26,7 @@ from replctl.model.values import NodeName
 from replctl.planning.adopt import Adoption, plan_adopt
 from replctl.planning.clone_target import check_start, check_target
 from replctl.planning.hints import restart_needed
+from replctl.planning.role_change import wake
 from replctl.planning.services import starts_with_host, undo_of_config
 from replctl.planning.situation import (
     Situation,
@@ -212,7 +212,7 @@ def _start_again(situation: Situation, facts: Stopped) -> Plan | Refused:
 
 def _come_back(replica: NodeName, name: NodeName) -> tuple[Step, ...]:
     return (
-        step("wake", replica, ReloadConfig(), "a reload ends the pause between two attempts to connect"),
+        wake(replica),
         step("streaming", replica, AwaitStreaming(name), f"it follows {name} again"),
     )
 

@@ -12,7 +12,6 @@ from typing import assert_never
 from replctl.model.actions import (
     AwaitStreaming,
     DropStuckWalsenders,
-    ReloadConfig,
 )
 from replctl.model.facts import (
     ClusterFacts,
@@ -32,7 +31,7 @@ from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.candidates import Candidate, Verdict, assess_candidates
 from replctl.planning.init_primary import plan_init_primary
 from replctl.planning.promote import plan_promote
-from replctl.planning.role_change import restarted, restarted_primary
+from replctl.planning.role_change import restarted, restarted_primary, wake
 from replctl.planning.situation import (
     Situation,
     needs_host,
@@ -122,10 +121,9 @@ def _streams(situation: Situation, name: NodeName) -> bool:
 
 
 def _come_back(replica: NodeName, primary: NodeName | None) -> tuple[Step, ...]:
-    wake = step("wake", replica, ReloadConfig(), "a reload ends the pause between two attempts to connect")
     if primary is None:  # what it lacked before, it lacks after the restart too
-        return (wake,)
-    return wake, step("streaming", replica, AwaitStreaming(primary), f"it follows {primary} again")
+        return (wake(replica),)
+    return wake(replica), step("streaming", replica, AwaitStreaming(primary), f"it follows {primary} again")
 
 
 def _cost_of_the_stop(primary: Primary) -> Iterator[str]:

@@ -11,10 +11,12 @@ from replctl.model.actions import (
     CreateSlot,
     DropSlot,
     ForgetStandby,
+    Pending,
     Place,
     ProbeWrite,
     Promote,
     ProveCaughtUp,
+    ReloadConfig,
     RepointStandby,
     StartPostgres,
     StopPostgres,
@@ -115,6 +117,12 @@ def restarted_primary(name: NodeName) -> tuple[Step, ...]:
         *restarted(name, "writes are refused from here on"),
         step("probe-write", name, ProbeWrite(), f"writes go on once {name} takes them"),
     )
+
+
+def wake(standby: NodeName) -> Step:
+    """A walreceiver that finds nobody tries again after five seconds (wal_retrieve_retry_interval), or at a reload."""
+    why = "a reload ends the pause between two attempts to connect"
+    return step("wake", standby, ReloadConfig(Pending.PLANNED), why)
 
 
 def sweep(replica: Replica) -> tuple[Step, ...]:

@@ -13,7 +13,6 @@ from replctl.model.actions import (
     AwaitPassword,
     AwaitStreaming,
     CheckLogin,
-    ReloadConfig,
     RestorePassword,
     RoleKind,
     SetPassword,
@@ -21,6 +20,7 @@ from replctl.model.actions import (
 from replctl.model.facts import Foreign, NoInstance, Primary, ProblemKind, Replica, ServerFacts
 from replctl.model.plan import Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import NodeName
+from replctl.planning.role_change import wake
 from replctl.planning.situation import (
     Situation,
     needs_primary,
@@ -128,7 +128,7 @@ def _link(situation: Situation, primary: Primary, name: NodeName) -> tuple[Step,
     streaming = step("streaming", name, AwaitStreaming(primary.node), f"{name} follows {primary.node} as before")
     if name in _streaming(situation):
         return (streaming,)
-    return (step("wake", name, ReloadConfig(), "a reload ends the pause between two attempts to connect"), streaming)
+    return (wake(name), streaming)
 
 
 def _knowing(situation: Situation, kind: RoleKind, *, new: bool) -> tuple[tuple[Step, ...], ...]:

@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from replctl.model.actions import Action, ConfigFile, Place, PublishEnv, ReloadConfig, WriteConfig, WritePassfile
+from replctl.model.actions import (
+    Action,
+    ConfigFile,
+    Pending,
+    Place,
+    PublishEnv,
+    ReloadConfig,
+    WriteConfig,
+    WritePassfile,
+)
 from replctl.model.errors import ExitCode
 from replctl.model.facts import (
     ClusterFacts,
@@ -216,7 +225,9 @@ def refresh_hba(situation: Situation, name: NodeName) -> tuple[Step, ...]:
     return write_config(name, host, situation.changed_config(name, host.major, only=(HBA,)))
 
 
-def write_config(name: NodeName, host: HostFacts, changed: tuple[ConfigFile, ...]) -> tuple[Step, ...]:
+def write_config(
+    name: NodeName, host: HostFacts, changed: tuple[ConfigFile, ...], pending: Pending = Pending.WARN
+) -> tuple[Step, ...]:
     """Replace files of a running node and have it read them, or nothing when none differs."""
     if not changed:
         return ()
@@ -230,7 +241,7 @@ def write_config(name: NodeName, host: HostFacts, changed: tuple[ConfigFile, ...
             f"{names} must say what the inventory says",
             undo=WriteConfig(Place.LIVE, old),
         ),
-        step("reload", name, ReloadConfig(), "the server has to read the new files", undo=ReloadConfig()),
+        step("reload", name, ReloadConfig(pending), "the server has to read the new files", undo=ReloadConfig(pending)),
     )
 
 

@@ -435,6 +435,7 @@ def an_example(kind: type) -> object:
         "Place": actions.Place.LIVE,
         "Autostart": actions.Autostart.OFF,
         "Promise": actions.Promise.NO_COMMIT,
+        "Pending": actions.Pending.PLANNED,
         "RoleKind": actions.RoleKind.APP,
         "tuple[ConfigFile, ...]": (actions.ConfigFile("pg_hba.conf", "text"),),
         "tuple[NodeName, ...]": ("db1", "db2"),

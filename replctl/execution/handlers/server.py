@@ -9,6 +9,7 @@ from replctl.model.actions import (
     Checkpoint,
     DropStuckWalsenders,
     InitCluster,
+    Pending,
     ReloadConfig,
     StartPostgres,
     StartWithConfig,
@@ -189,7 +190,7 @@ def reload_config(context: Context, action: ReloadConfig) -> Effect:
             lambda: True if database.fetch(statements.CONF_LOADED) != before else None
         )
         waiting = [row["name"] for row in database.fetch(statements.PENDING_RESTART)]
-    if waiting:
+    if waiting and action.pending is Pending.WARN:
         context.session.reporter.warn(restart_needed(context.name, waiting))
     return Changed()
 
