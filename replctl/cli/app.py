@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from replctl import __version__
-from replctl.cli.options import DEFAULT_INVENTORY, DryRun, InventoryFile, Output, OutputFormat, Verbose, Yes
+from replctl.cli.options import (
+    DEFAULT_INVENTORY,
+    DryRun,
+    InventoryFile,
+    Output,
+    OutputFormat,
+    StatusFormat,
+    StatusOutput,
+    Verbose,
+    Yes,
+)
 from replctl.model.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -126,7 +136,7 @@ def add_replica(
 def status(
     inventory: InventoryFile = DEFAULT_INVENTORY,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw every second until Ctrl-C.")] = False,
-    output: OutputFormat = Output.TABLE,
+    output: StatusFormat = StatusOutput.TABLE,
     verbose: Verbose = False,
 ) -> None:
     """Show every node: role, lag in bytes and in time, slots, and who could be promoted. Changes nothing."""

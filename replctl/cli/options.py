@@ -16,6 +16,14 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class StatusOutput(StrEnum):
+    """How the status is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    PROMETHEUS = "prometheus"
+
+
 InventoryFile = Annotated[
     Path,
     typer.Option(
@@ -25,6 +33,9 @@ InventoryFile = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan that would run, and change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer the question before the change with yes.")]
 OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="A table for people, or one JSON document.")]
+StatusFormat = Annotated[
+    StatusOutput, typer.Option("--output", "-o", help="A table for people, one JSON document, or Prometheus samples.")
+]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show every remote command and SQL statement, without secrets.")
 ]

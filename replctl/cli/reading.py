@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from replctl.cli.exits import run_command
-from replctl.cli.options import Output
+from replctl.cli.options import Output, StatusOutput
 from replctl.cli.outcome_json import outcome_document
 from replctl.cli.outcomes import candidates_outcome
 from replctl.cli.render_candidates import candidates_renderable
@@ -22,6 +22,7 @@ from replctl.cli.render_history import history_document, history_renderable
 from replctl.cli.render_status import print_status, status_renderable
 from replctl.cli.signals import Interrupts
 from replctl.cli.status_json import status_document
+from replctl.cli.status_prometheus import status_metrics
 from replctl.cli.streams import open_console, print_json, print_json_line, show
 from replctl.cli.text import escape
 from replctl.cli.verbose import log_to_stderr
@@ -35,6 +36,7 @@ from replctl.model.errors import (
     RefusedError,
     ReplctlError,
     UnreachableError,
+    UsageError,
 )
 from replctl.model.facts import ClusterFacts
 from replctl.model.inventory import Inventory
@@ -117,26 +119,31 @@ def _warn(text: str) -> None:
     open_console(sys.stderr).print(f"warning: {escape(text)}", style="yellow")
 
 
-def show_status(reading: Reading, output: Output) -> ExitCode:
+def show_status(reading: Reading, output: StatusOutput) -> ExitCode:
     """The table or the document once."""
     report = reading.report()
-    if output is Output.JSON:
-        print_json(status_document(report))
-    else:
-        print_status(report, open_console(sys.stdout))
+    match output:
+        case StatusOutput.TABLE:
+            print_status(report, open_console(sys.stdout))
+        case StatusOutput.JSON:
+            print_json(status_document(report))
+        case StatusOutput.PROMETHEUS:
+            sys.stdout.write(status_metrics(report))
     return _EXITS[report.health]
 
 
-def watch_status(reading: Reading, output: Output) -> ExitCode:
-    """Again every second on the kept connections, until the operator ends it."""
+def watch_status(reading: Reading, output: StatusOutput) -> ExitCode:
+    """Again every second on the kept connections, until the operator ends it. Raises UsageError."""
+    if output is StatusOutput.PROMETHEUS:
+        raise UsageError("--watch does not go with -o prometheus", hint="Have cron write the samples of one look.")
     console = open_console(sys.stdout)
     ticks = Waiting(SystemClock(), reading.interrupts, math.inf, WATCH_SECONDS).attempts()
     with suppress(InterruptedByOperator):
-        if output is Output.TABLE and console.is_terminal:
+        if output is StatusOutput.TABLE and console.is_terminal:
             _redraw(reading, console, ticks)
         for _ in ticks:
             report = reading.report()
-            if output is Output.JSON:
+            if output is StatusOutput.JSON:
                 print_json_line(status_document(report))
             else:
                 print_status(report, console)

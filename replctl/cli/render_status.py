@@ -13,8 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from replctl.cli.status_cells import COLUMNS, Cells, Column, cells_of
-from replctl.cli.text import escape, wrapped
+from replctl.cli.status_cells import COLUMNS, Cells, Column, cells_of, short_cells_of
+from replctl.cli.text import escape, human_bytes, wrapped
 from replctl.model.report import Finding, Health, NodeReport, Severity, StatusReport, Unlisted
 
 GAP = 2
@@ -25,13 +25,14 @@ UNBOUNDED = 10_000
 _HEALTH_STYLES = {Health.HEALTHY: "bold green", Health.DEGRADED: "bold yellow", Health.CRITICAL: "bold red"}
 _SEVERITY_STYLES = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
 
-_FOLDED: tuple[tuple[Column, Column], ...] = (
+_FOLDED: tuple[tuple[Column, Column | None], ...] = (
     (Column.NODE, Column.ROLE),
     (Column.STATE, Column.UPSTREAM),
     (Column.UNRECEIVED, Column.UNREPLAYED),
     (Column.AGE, Column.SYNC),
-    (Column.SLOT, Column.ENV),
-    (Column.PROMOTE, Column.TIMELINE),
+    (Column.SLOT, Column.FREE),
+    (Column.ENV, Column.TIMELINE),
+    (Column.PROMOTE, None),
 )
 
 
@@ -39,7 +40,7 @@ class Layout(Enum):
     """How a node's cells are arranged; ``status_renderable`` takes the first that fits."""
 
     WIDE = "one line a node"
-    TERSE = "one line a node, PROMOTE? without the reason that STATE gives already"
+    TERSE = "one line a node, without what is said elsewhere too"
     FOLDED = "two lines a node"
     BLOCKS = "a block of lines a node"
 
@@ -79,12 +80,16 @@ def _header(report: StatusReport) -> Text:
         (escape(report.cluster), "bold"),
         ": ",
         (report.health.value, _HEALTH_STYLES[report.health]),
-        f", primary {primary}, timeline {timeline}, system identifier {identifier}",
+        f", primary {primary}, timeline {timeline}, system identifier {identifier}{_pace(report.wal_bytes_per_s)}",
     )
 
 
+def _pace(wal_bytes_per_s: int | None) -> str:
+    return "" if wal_bytes_per_s is None else f", WAL {human_bytes(wal_bytes_per_s)}/s"
+
+
 def _nodes(nodes: Iterable[NodeReport], width: int) -> RenderableType:
-    rows = [cells_of(node) for node in nodes]
+    rows = tuple(nodes)
     for layout, arrange in _LAYOUTS.items():
         lines = arrange(rows)
         if _width_of(lines) <= width:
@@ -92,34 +97,26 @@ def _nodes(nodes: Iterable[NodeReport], width: int) -> RenderableType:
     return _blocks(rows)
 
 
-def _wide(rows: Iterable[Cells]) -> list[list[Text]]:
-    return [_titles(COLUMNS), *([row[column] for column in COLUMNS] for row in rows)]
+def _wide(nodes: Iterable[NodeReport]) -> list[list[Text]]:
+    return _lines(map(cells_of, nodes), COLUMNS)
 
 
-def _terse(rows: Iterable[Cells]) -> list[list[Text]]:
-    return _wide([_shortened(row) for row in rows])
+def _terse(nodes: Iterable[NodeReport]) -> list[list[Text]]:
+    return _lines(map(short_cells_of, nodes), COLUMNS)
 
 
-def _folded(rows: Iterable[Cells]) -> list[list[Text]]:
+def _folded(nodes: Iterable[NodeReport]) -> list[list[Text]]:
     """Two lines a node, upper cells on the first and lower cells on the second."""
-    upper, lower = zip(*_FOLDED, strict=True)
-    lines = [_titles(upper), _titles(lower)]
-    for row in map(_shortened, rows):
-        lines += [[row[column] for column in upper], [row[column] for column in lower]]
-    return lines
+    return _lines(map(short_cells_of, nodes), *zip(*_FOLDED, strict=True))
 
 
-def _shortened(row: Cells) -> Cells:
-    promote = row[Column.PROMOTE]
-    short = promote[:2] if promote.plain == f"no: {row[Column.STATE].plain}" else promote
-    return {**row, Column.PROMOTE: short}
+def _lines(rows: Iterable[Cells], *columns: Iterable[Column | None]) -> list[list[Text]]:
+    """The titles, and the same lines again for each row."""
+    titles: Cells = {column: Text(column.value, style="bold") for column in COLUMNS}
+    return [[row[column] if column else Text() for column in line] for row in (titles, *rows) for line in columns]
 
 
-def _titles(columns: Iterable[Column]) -> list[Text]:
-    return [Text(column.value, style="bold") for column in columns]
-
-
-_LAYOUTS: dict[Layout, Callable[[Iterable[Cells]], list[list[Text]]]] = {
+_LAYOUTS: dict[Layout, Callable[[Iterable[NodeReport]], list[list[Text]]]] = {
     Layout.WIDE: _wide,
     Layout.TERSE: _terse,
     Layout.FOLDED: _folded,
@@ -130,7 +127,7 @@ def _right_columns(layout: Layout) -> frozenset[int]:
     """Where numbers stand, and line up by their last digit."""
     if layout is Layout.FOLDED:
         return frozenset({2})
-    numeric = (Column.TIMELINE, Column.UNRECEIVED, Column.UNREPLAYED, Column.AGE)
+    numeric = (Column.TIMELINE, Column.UNRECEIVED, Column.UNREPLAYED, Column.AGE, Column.FREE)
     return frozenset(COLUMNS.index(column) for column in numeric)
 
 
@@ -148,8 +145,8 @@ def _table(lines: list[list[Text]], right: frozenset[int]) -> Table:
     return table
 
 
-def _blocks(rows: Iterable[Cells]) -> Group:
-    return Group(*(_block(row) for row in rows))
+def _blocks(nodes: Iterable[NodeReport]) -> Group:
+    return Group(*(_block(cells_of(node)) for node in nodes))
 
 
 def _block(row: Cells) -> Group:

@@ -24,6 +24,7 @@ class Column(StrEnum):
     AGE = "AGE"
     SYNC = "SYNC"
     SLOT = "SLOT"
+    FREE = "FREE"
     ENV = "ENV"
     PROMOTE = "PROMOTE?"
 
@@ -50,9 +51,22 @@ def cells_of(node: NodeReport) -> Cells:
         Column.UNREPLAYED: _bytes(node.unreplayed_bytes, missing),
         Column.AGE: _age(node, missing),
         Column.SYNC: Text(missing if node.sync_state is None else escape(node.sync_state)),
-        Column.SLOT: _slot(node),
+        Column.SLOT: _slot(node, _of_limit(node), _full_in(node)),
+        Column.FREE: _free(node),
         Column.ENV: Text({True: "yes", False: "no", None: "?"}[node.in_env]),
         Column.PROMOTE: _promote(node.promote),
+    }
+
+
+def short_cells_of(node: NodeReport) -> Cells:
+    """The same where room is scarce: what another cell or a finding says too is left out."""
+    cells = cells_of(node)
+    promote = cells[Column.PROMOTE]
+    repeats_state = promote.plain == f"no: {node.state.value}"
+    return {
+        **cells,
+        Column.SLOT: _slot(node),
+        Column.PROMOTE: promote[:2] if repeats_state else promote,
     }
 
 
@@ -72,14 +86,34 @@ def _age(node: NodeReport, missing: str) -> Text:
     return Text((">= " if node.lag_is_lower_bound else "") + human_duration(node.lag_ms))
 
 
-def _slot(node: NodeReport) -> Text:
+def _of_limit(node: NodeReport) -> str:
+    limit = node.slot.limit_bytes if node.slot else None
+    return "" if limit is None else f" of {human_bytes(limit)}"
+
+
+def _full_in(node: NodeReport) -> str:
+    """Only of a slot that nobody takes WAL from: then it is a matter of time."""
+    if node.slot is None or node.slot.active or node.slot.full_in_s is None:
+        return ""
+    return f", full in {human_duration(node.slot.full_in_s * 1000)}"
+
+
+def _slot(node: NodeReport, of_limit: str = "", full_in: str = "") -> Text:
     slot = node.slot
     if slot is None:
         return Text("-")
     if slot.wal_status == "lost":
         return Text("lost", style=_BAD)
-    kept = "" if slot.retained_bytes is None else f", {human_bytes(slot.retained_bytes)}"
-    return Text(f"active{kept}") if slot.active else Text(f"inactive{kept}", style=_UNEASY)
+    kept = "" if slot.retained_bytes is None else f", {human_bytes(slot.retained_bytes)}{of_limit}"
+    if slot.active:
+        return Text(f"active{kept}")
+    return Text(f"inactive{kept}{full_in}", style=_UNEASY)
+
+
+def _free(node: NodeReport) -> Text:
+    if node.wal_free_bytes is None:
+        return Text("-" if node.role is NodeRole.NONE else "?")
+    return Text(human_bytes(node.wal_free_bytes))
 
 
 def _promote(text: str) -> Text:

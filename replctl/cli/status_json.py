@@ -32,6 +32,7 @@ def status_document(report: StatusReport) -> dict[str, Any]:
         "nodes": [_node(node) for node in report.nodes],
         "unlisted": [_unlisted(unlisted) for unlisted in report.unlisted],
         "findings": [_finding(finding) for finding in report.findings],
+        "wal_bytes_per_s": report.wal_bytes_per_s,
     }
 
 
@@ -51,6 +52,8 @@ def _node(node: NodeReport) -> dict[str, Any]:
         "sync_state": node.sync_state,
         "slot": None if node.slot is None else _slot(node.slot),
         "in_env": node.in_env,
+        "wal_free_bytes": node.wal_free_bytes,
+        "fork_lsn": None if node.fork_lsn is None else str(node.fork_lsn),
     }
 
 
@@ -60,6 +63,8 @@ def _slot(slot: SlotReport) -> dict[str, Any]:
         "active": slot.active,
         "retained_bytes": slot.retained_bytes,
         "wal_status": slot.wal_status,
+        "limit_bytes": slot.limit_bytes,
+        "full_in_s": slot.full_in_s,
     }
 
 
@@ -93,6 +98,9 @@ def status_schema() -> dict[str, Any]:
                 "nodes": {"type": "array", "items": _node_schema()},
                 "unlisted": {"type": "array", "items": _unlisted_schema()},
                 "findings": {"type": "array", "items": _finding_schema()},
+                "wal_bytes_per_s": _or_null(
+                    _count("WAL that the primary writes, in bytes a second, over the last minute or longer.")
+                ),
             }
         ),
     }
@@ -117,6 +125,8 @@ def _node_schema() -> dict[str, Any]:
             "sync_state": _or_null(_text("As pg_stat_replication of the upstream has it.")),
             "slot": _or_null(_slot_schema()),
             "in_env": _or_null({"type": "boolean", "description": "The env file sends the application here."}),
+            "wal_free_bytes": _or_null(_count("Bytes free on the disk of pg_wal.")),
+            "fork_lsn": _or_null(_text("Where a diverged node's WAL left the primary's, as PostgreSQL writes an LSN.")),
         }
     )
 
@@ -127,6 +137,12 @@ def _slot_schema() -> dict[str, Any]:
         "active": {"type": "boolean"},
         "retained_bytes": _or_null(_count("WAL that the slot keeps, in bytes; null when it reserves none.")),
         "wal_status": _or_null(_text("As pg_replication_slots has it; null when it reserves no WAL.")),
+        "limit_bytes": _or_null(_count("max_slot_wal_keep_size of the upstream in bytes; null without a limit.")),
+        "full_in_s": _or_null(
+            _count(
+                "Seconds until the slot's limit or the disk is reached at wal_bytes_per_s, were nothing taken from it."
+            )
+        ),
     }
     return _object(properties)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from replctl.cli.app import end
-from replctl.cli.options import Output, OutputFormat, Verbose
+from replctl.cli.options import StatusFormat, StatusOutput, Verbose
 
 lab_app = typer.Typer(help="A throwaway cluster of local nodes, to try things on.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def lab_up(
 
 
 @lab_app.command("status")
-def lab_status(folder: Folder = None, output: OutputFormat = Output.TABLE, verbose: Verbose = False) -> None:
+def lab_status(folder: Folder = None, output: StatusFormat = StatusOutput.TABLE, verbose: Verbose = False) -> None:
     """Show the status of the lab."""
     from replctl.lab import commands
 

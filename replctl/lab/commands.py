@@ -13,7 +13,7 @@ from rich.text import Text
 from replctl.cli import commands, reading
 from replctl.cli.changing import ChangeOptions
 from replctl.cli.exits import run_command
-from replctl.cli.options import Output
+from replctl.cli.options import Output, StatusOutput
 from replctl.cli.signals import Interrupts, write_to_stderr
 from replctl.cli.streams import open_console, show
 from replctl.cli.text import escape
@@ -64,7 +64,7 @@ def down(named: Path | None) -> ExitCode:
     return run_command(body)
 
 
-def status(named: Path | None, output: Output, *, verbose: bool) -> ExitCode:
+def status(named: Path | None, output: StatusOutput, *, verbose: bool) -> ExitCode:
     """``lab status``: the status of the lab's inventory."""
     folder = lab_folder(named)
 

@@ -191,6 +191,8 @@ class Primary:
     current: Lsn
     """pg_current_wal_lsn(), from the snapshot that the walsenders were read in."""
     ssh: Problem | None = None
+    wal_bytes_per_s: int | None = None
+    """WAL written a second, over the last minute or longer; None before a segment was filled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +310,11 @@ class ClusterFacts:
         """The one primary; None when there is none, or more than one."""
         found = self.primaries
         return found[0] if len(found) == 1 else None
+
+    def host_of(self, name: NodeName) -> HostFacts | None:
+        """What SSH said of a node; None when it did not answer."""
+        seen = self.nodes[name]
+        return None if isinstance(seen, Unreachable) else seen.host
 
     def wal_of(self, node: NodeName) -> WalTail | None:
         """What was read of a node's WAL, if that was asked for."""

@@ -181,3 +181,5 @@ class HostFacts:
     """One that pg_rewind finished stands there, and only has to be put back."""
     live_rewind: bool = False
     """One that pg_rewind works on at this moment, perhaps for a run that is gone."""
+    wal_free_bytes: int | None = None
+    """Room for more WAL on the disk of pg_wal."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from replctl.model.values import NodeName, SystemIdentifier, Timeline
+from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline
 
 
 class NodeRole(StrEnum):
@@ -70,6 +70,11 @@ class SlotReport:
     active: bool
     retained_bytes: int | None
     wal_status: str | None
+    limit_bytes: int | None = None
+    """max_slot_wal_keep_size of its upstream; None without a limit."""
+    full_in_s: int | None = None
+    """Seconds until the slot reaches its limit, or the upstream's disk is full, if its standby took no more WAL from
+    now on and the primary wrote on as it does; None when that cannot be told, or never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,10 @@ class NodeReport:
     sync_state: str | None = None
     slot: SlotReport | None = None
     in_env: bool | None = None
+    wal_free_bytes: int | None = None
+    """Room for WAL on the node's disk of pg_wal."""
+    fork_lsn: Lsn | None = None
+    """Where a diverged node's WAL left the primary's."""
     promote: str = ""
     """The PROMOTE? column: ``yes``, ``loses 16 MiB``, ``no: not-receiving``; empty for a primary."""
 
@@ -113,3 +122,5 @@ class StatusReport:
     nodes: tuple[NodeReport, ...]
     unlisted: tuple[Unlisted, ...]
     findings: tuple[Finding, ...]
+    wal_bytes_per_s: int | None = None
+    """What the primary writes, over the last minute or longer."""

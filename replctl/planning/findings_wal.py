@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Slot, Stopped, Walsender
 from replctl.model.inventory import Inventory
-from replctl.model.report import Finding, NodeRole, NodeState, Severity
+from replctl.model.report import Finding, NodeRole, NodeState, Severity, SlotReport
 from replctl.model.values import NodeName
-from replctl.planning.amounts import human_bytes
+from replctl.planning.amounts import human_bytes, human_duration
 from replctl.planning.hints import clone_anew, give_up
+from replctl.planning.rows import own_slot
 from replctl.planning.states import replica_state, role_of, slot_home
 from replctl.planning.topology import is_ours, server_of, servers, slot_on, slot_owner, walsender_owner
 
@@ -58,7 +59,7 @@ def _owned_slot(
         yield from _lost_slot(inventory, facts, owner, where)
         return
     if not slot.active:
-        message = f"{where} is inactive and {_kept(slot)}"
+        message = f"{where} is inactive and {_kept(slot)}{_full_in(own_slot(inventory, facts, owner))}"
         yield Finding(Severity.WARNING, "slot-inactive", owner, message, _hint_for_idle(facts, owner))
     if slot.wal_status == "unreserved" or _share_of_limit(slot) >= NEARLY_FULL:
         left = "" if slot.safe_wal_bytes is None else f", {human_bytes(max(0, slot.safe_wal_bytes))} short of its limit"
@@ -127,6 +128,13 @@ def _unlisted_walsender(node: Primary | Replica, walsender: Walsender) -> Findin
 
 def _kept(slot: Slot) -> str:
     return "reserves no WAL" if slot.retained_bytes is None else f"keeps {human_bytes(slot.retained_bytes)} of WAL"
+
+
+def _full_in(slot: SlotReport | None) -> str:
+    """Until it is lost, or the disk full, if nothing happens. Bytes of room alone say little at 3 a.m."""
+    if slot is None or slot.full_in_s is None:
+        return ""
+    return f"; as fast as the primary writes now, there is room for {human_duration(slot.full_in_s * 1000)} of it"
 
 
 def _share_of_limit(slot: Slot) -> float:

@@ -30,6 +30,7 @@ def status_report(inventory: Inventory, facts: ClusterFacts, env_problem: str | 
         nodes=rows,
         unlisted=unlisted_of(inventory, facts),
         findings=findings,
+        wal_bytes_per_s=primary.wal_bytes_per_s if primary else None,
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from replctl.model.facts import ClusterFacts, Primary, Replica, Slot, Walsender
+from replctl.model.facts import ClusterFacts, NodeFacts, Primary, Replica, ServerFacts, Slot, Walsender
 from replctl.model.inventory import Inventory
 from replctl.model.report import NodeReport, SlotReport, Unlisted
 from replctl.model.values import Lsn, NodeName
 from replctl.planning.amounts import human_bytes
+from replctl.planning.ancestry import fork_from_primary, has_diverged
 from replctl.planning.candidates import Candidate
 from replctl.planning.states import role_of, slot_home, state_of, timeline_of
 from replctl.planning.topology import (
@@ -62,6 +63,8 @@ def node_row(
         lag_is_lower_bound=lag.is_lower_bound,
         sync_state=_sync_state(inventory, facts, found) if isinstance(found, Replica) else None,
         slot=own_slot(inventory, facts, name),
+        wal_free_bytes=host.wal_free_bytes if (host := facts.host_of(name)) else None,
+        fork_lsn=fork_lsn(facts, found),
         in_env=None if env is EnvKnowledge.UNKNOWN else name in (facts.env.primary, *facts.env.replicas),
         promote=candidate.text if candidate else "",
     )
@@ -87,11 +90,37 @@ def lag_of(inventory: Inventory, facts: ClusterFacts, replica: Replica) -> Lag:
 def own_slot(inventory: Inventory, facts: ClusterFacts, name: NodeName) -> SlotReport | None:
     """The node's own slot on its upstream; for a node that tells no upstream, on the primary."""
     found = facts.nodes[name]
-    server = server_of(facts, slot_home(inventory, facts, found))
+    home = slot_home(inventory, facts, found)
+    server = server_of(facts, home)
     if server is None or isinstance(found, Primary):
         return None
     slot = slot_on(server, inventory.nodes[name].slot)
-    return SlotReport(slot.name, slot.active, slot.retained_bytes, slot.wal_status) if slot else None
+    if slot is None:
+        return None
+    return SlotReport(
+        slot.name, slot.active, slot.retained_bytes, slot.wal_status, slot_limit(server), _full_in(facts, home, slot)
+    )
+
+
+def slot_limit(server: ServerFacts) -> int | None:
+    """max_slot_wal_keep_size in bytes; None without a limit."""
+    megabytes = int(server.setting("max_slot_wal_keep_size") or -1)
+    return None if megabytes < 0 else megabytes * 2**20
+
+
+def _full_in(facts: ClusterFacts, home: NodeName | None, slot: Slot) -> int | None:
+    """Without a limit of its own a slot keeps WAL until the disk is full; with one it may be full before."""
+    pace = facts.primary.wal_bytes_per_s if facts.primary else None
+    host = facts.host_of(home) if home else None
+    rooms = (slot.safe_wal_bytes, host.wal_free_bytes if host else None)
+    known = [max(0, room) for room in rooms if room is not None]
+    return round(min(known) / pace) if pace and known and slot.restart_lsn is not None else None
+
+
+def fork_lsn(facts: ClusterFacts, node: NodeFacts) -> Lsn | None:
+    """Where a node that has diverged for certain left the primary's history."""
+    fork = fork_from_primary(facts, node) if has_diverged(facts, node) else None
+    return fork.at if fork else None
 
 
 def unlisted_of(inventory: Inventory, facts: ClusterFacts) -> tuple[Unlisted, ...]:

@@ -59,8 +59,7 @@ class Situation:
 
     def host_of(self, name: NodeName) -> HostFacts | None:
         """What SSH said of a node; None when it did not answer."""
-        facts = self.facts.nodes[name]
-        return None if isinstance(facts, Unreachable) else facts.host
+        return self.facts.host_of(name)
 
     def rendered(self, name: NodeName, major: int) -> tuple[ConfigFile, ...]:
         """The node's configuration files as the inventory has them now. A file of somebody else's keeps what it has."""

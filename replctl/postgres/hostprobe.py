@@ -105,6 +105,7 @@ elif [ -f "$data/PG_VERSION" ] && [ -f "$data/global/pg_control" ]; then
     done
     newest=$(ls "$data/pg_wal" 2>/dev/null | sed -n 's/^\([0-9A-F]\{8\}\)[0-9A-F]\{16\}$/\1/p' | sort -u | tail -n 1)
     say wal-timeline "$newest"
+    say wal-free "$(df -PB1 -- "$data/pg_wal/." 2>/dev/null | awk 'NR == 2 { print $4 }')"
     for dir in "$data"/pg_replslot/*; do [ -d "$dir" ] && say slot "${dir##*/}"; done
     last=$(ls "$data/pg_wal" 2>/dev/null | grep '^[0-9A-F]\{8\}[.]history$' | sort | tail -n 1)
     [ "$last" = "$newest.history" ] && last=
@@ -178,6 +179,7 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
         return found[key][0] or None if found[key] else None
 
     bin_dir = one("bin")
+    free = one("wal-free")
     return HostFacts(
         hostname=one("hostname") or "",
         bin_dir=bin_dir,
@@ -208,6 +210,7 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
         broken_rewind=bool(found["rewind"]) and found["rewind"] not in (["done"], ["running"]),
         finished_rewind=found["rewind"] == ["done"],
         live_rewind=found["rewind"] == ["running"],
+        wal_free_bytes=int(free) if free else None,
     )
 
 

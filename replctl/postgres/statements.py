@@ -66,11 +66,21 @@ _WALSENDERS: Final[LiteralString] = """
 
 # On a primary the timeline is the one of the segment being written; pg_control's is the last checkpoint's.
 # Walsenders are read in the same statement as the position, so that their lag is of one moment.
+# A segment's time is when it was filled: what was written since the youngest one that has a minute tells the pace of
+# now, without a second look. With none so old, or on an idle primary, it is the mean of a shorter or a longer time.
 PRIMARY: Final[LiteralString] = (
     """
-with here as (select pg_current_wal_lsn() as lsn)
+with here as (select pg_current_wal_lsn() as lsn, pg_size_bytes(current_setting('wal_segment_size')) as segment),
+filled as (
+    select lsn - '0/0'::pg_lsn
+             - ((('x' || substr(name, 9, 8))::bit(32)::bigint << 32)
+                + (('x' || substr(name, 17, 8))::bit(32)::bigint + 1) * segment) as bytes,
+           extract(epoch from statement_timestamp() - modification) as seconds
+      from here, pg_ls_waldir() where name ~ '^[0-9A-F]{24}$')
 select lsn::text as current,
-       ('x' || substr(pg_walfile_name(lsn), 1, 8))::bit(32)::int as timeline,"""
+       ('x' || substr(pg_walfile_name(lsn), 1, 8))::bit(32)::int as timeline,
+       (select round(bytes / greatest(seconds, 1))::bigint from filled where bytes >= 0
+         order by seconds < 60, abs(seconds - 60), bytes desc limit 1) as wal_bytes_per_s,"""
     + _WALSENDERS
     + "  from here"
 )

@@ -63,7 +63,8 @@ def read_facts(database: Database, node: Node, inventory: Inventory, passwords: 
         clock_s=float(server["clock_s"]),
     )
     if not server["in_recovery"]:
-        return Primary(node.name, None, facts, current=Lsn.parse(role["current"]))
+        current, pace = Lsn.parse(role["current"]), role["wal_bytes_per_s"]
+        return Primary(node.name, None, facts, current, wal_bytes_per_s=pace)
     return _replica(node, facts, role)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from replctl.model.values import Lsn
 from tests.real.clusters import data_dir, wait_until
 from tests.real.hosts import Operator, pg_bin
 from tests.real.standing import MAIN, background, control, execute, forget, in_recovery, restart
@@ -17,6 +19,7 @@ from tests.real.standing import MAIN, background, control, execute, forget, in_r
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/status.schema.json").read_text())
 EXITS = {"healthy": 0, "degraded": 10, "critical": 11}
 FIGURES = ("unreceived_bytes", "unreplayed_bytes", "lag_ms")
+MIB = 2**20
 SECONDS = 2
 """connect_timeout in these tests."""
 NO_UPSTREAM = ("alter system set primary_conninfo = ''", "select pg_reload_conf()")
@@ -200,8 +203,35 @@ def test_two_primaries_and_none(hurried: Operator) -> None:
     document = look(hurried)
     assert document["nodes"][2]["state"] == "diverged"
     assert codes(document, "db3") >= {"diverged"}
+    assert Lsn.parse(document["nodes"][2]["fork_lsn"]) > Lsn(0)
 
     control(hurried.lan["db1"], "stop", "-m", "fast")
     document = look(hurried)
     assert (document["nodes"][0]["state"], document["nodes"][0]["role"]) == ("stopped", "unknown")
     assert codes(document, None) == {"no-primary"}
+
+
+def test_how_long_wal_fits(cluster: Operator) -> None:
+    """The primary's pace, the room on its disk, and how long a slot that nobody reads from can go on."""
+    control(cluster.lan["db3"], "stop", "-m", "fast")
+    for _ in range(4):
+        execute(cluster, "db1", "select pg_logical_emit_message(false, 'test', 'x')", "select pg_switch_wal()")
+    execute(cluster, "db1", "alter system set max_slot_wal_keep_size = '200MB'", "select pg_reload_conf()")
+    wait_until(lambda: cluster.replctl("status", "-o", "json").document["nodes"][2]["slot"]["limit_bytes"] == 200 * MIB)
+    document = look(cluster)
+    pace = document["wal_bytes_per_s"]
+    assert 0 < pace < 4 * 16 * MIB
+    slot, room = document["nodes"][2]["slot"], document["nodes"][0]["wal_free_bytes"]
+    assert not slot["active"]
+    assert 3 * 16 * MIB < slot["retained_bytes"] < 200 * MIB
+    assert 0 < slot["full_in_s"] <= 200 * MIB / pace + 1
+    disk = os.statvfs(cluster.lan["db1"].path(f"{MAIN}/pg_wal"))
+    assert abs(room - disk.f_bavail * disk.f_frsize) < 64 * MIB
+    plain = cluster.replctl("status").out
+    assert "MiB of 200 MiB, full in" in plain
+    assert "B/s" in plain.splitlines()[0]
+    samples = cluster.replctl("status", "-o", "prometheus")
+    assert samples.code == 10
+    assert 'replctl_slot_limit_bytes{cluster="chat",node="db3"} 209715200' in samples.out.splitlines()
+    assert 'replctl_node_state{cluster="chat",node="db3",state="stopped"} 1.0' in samples.out.splitlines()
+    assert cluster.replctl("status", "--watch", "-o", "prometheus").code == 2

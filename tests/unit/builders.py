@@ -108,6 +108,7 @@ def a_host(**changed: Any) -> HostFacts:
         port_in_use=True,
         control=a_control(),
         postmaster=Postmaster(812, 5432, "ready"),
+        wal_free_bytes=gib(40),
     )
     return replace(host, **changed)
 
@@ -158,12 +159,18 @@ class ClusterBuilder:
     """Fields of the inventory."""
 
     def primary(
-        self, name: str, *, timeline: int | None = None, current: Lsn | None = None, **server: Any
+        self,
+        name: str,
+        *,
+        timeline: int | None = None,
+        current: Lsn | None = None,
+        pace: int | None = mib(1),
+        **server: Any,
     ) -> ClusterBuilder:
-        """A running primary; ``server`` are fields of its ServerFacts."""
+        """A running primary that writes ``pace`` bytes of WAL a second; ``server`` are fields of its ServerFacts."""
         found = a_server(timeline or self.timeline, **server)
         self.first_primary = self.first_primary or name
-        return self._add(name, Primary(NodeName(name), a_host(), found, current or self.current))
+        return self._add(name, Primary(NodeName(name), a_host(), found, current or self.current, None, pace))
 
     def replica(
         self,
@@ -232,7 +239,7 @@ class ClusterBuilder:
         self, name: str, state: DirectoryState = DirectoryState.ABSENT, content: Sequence[str] = ()
     ) -> ClusterBuilder:
         directory = DataDirectory(DATA_DIR, state, content=tuple(content))
-        host = a_host(directory=directory, control=None, postmaster=None, port_in_use=False)
+        host = a_host(directory=directory, control=None, postmaster=None, port_in_use=False, wal_free_bytes=None)
         return self._add(name, NoInstance(NodeName(name), host))
 
     def foreign(self, name: str, *, running: bool = True, host: HostFacts | None = None) -> ClusterBuilder:

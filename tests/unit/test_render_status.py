@@ -30,7 +30,7 @@ def healthy() -> ClusterBuilder:
 
 def degraded() -> ClusterBuilder:
     cluster = a_cluster().primary("db1").replica("db2").unreachable("db4")
-    cluster.replica("db3", lag=mib(30), receiver=None, slot={"retained_bytes": mib(300)})
+    cluster.replica("db3", lag=mib(30), receiver=None, slot={"retained_bytes": mib(300), "safe_wal_bytes": gib(9.7)})
     cluster.replica("db5", paused="paused", unreplayed=mib(16), setting={"max_connections": "50"})
     cluster.stopped("db6", "shut down in recovery", standby=True).absent("db7").foreign("db8")
     cluster.walsenders("db1", a_walsender("pg_basebackup")).slots("db1", a_slot("old", active=False))
@@ -89,7 +89,8 @@ def test_what_is_no_terminal_gets_one_line_a_node_and_plain_text() -> None:
     lines = buffer.getvalue().splitlines()
     assert buffer.getvalue() == status_text(report_of(degraded()))
     assert lines[2].split() == [
-        *("NODE", "ROLE", "STATE", "TL", "UPSTREAM", "UNRECEIVED", "UNREPLAYED", "AGE", "SYNC", "SLOT", "ENV"),
+        *("NODE", "ROLE", "STATE", "TL", "UPSTREAM", "UNRECEIVED", "UNREPLAYED", "AGE", "SYNC", "SLOT"),
+        *("FREE", "ENV"),
         "PROMOTE?",
     ]
     assert buffer.getvalue().isascii()

@@ -304,12 +304,17 @@ def test_what_is_healthy_has_nothing_to_say() -> None:
 def test_keys_of_the_document_stand_in_the_contracts_order() -> None:
     document = status_document(report_of(a_cluster().primary("a").replica("b").slots("a", a_slot("x")).absent("c")))
     assert list(document) == [
-        *("schema", "cluster", "health", "primary", "system_identifier", "timeline", "nodes", "unlisted", "findings")
+        *("schema", "cluster", "health", "primary", "system_identifier", "timeline", "nodes", "unlisted", "findings"),
+        "wal_bytes_per_s",
     ]
     assert list(document["nodes"][1]) == [
         *("name", "host", "port", "role", "state", "timeline", "upstream", "unreceived_bytes", "unreplayed_bytes"),
         *("lag_ms", "lag_is_lower_bound", "sync_state", "slot", "in_env"),
+        *("wal_free_bytes", "fork_lsn"),
     ]
-    assert list(document["nodes"][1]["slot"]) == ["name", "active", "retained_bytes", "wal_status"]
+    assert list(document["nodes"][1]["slot"]) == [
+        *("name", "active", "retained_bytes", "wal_status"),
+        *("limit_bytes", "full_in_s"),
+    ]
     assert list(document["unlisted"][0]) == ["kind", "name", "detail"]
     assert list(document["findings"][0]) == ["severity", "code", "node", "message", "hint"]
