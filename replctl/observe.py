@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -87,13 +87,18 @@ def observe(fleet: Fleet, inventory: Inventory, passwords: Passwords) -> Cluster
     """Facts of every node of the inventory. Raises nothing for a single node; the env file is observe_env's."""
 
     def look(name: NodeName) -> NodeFacts:
-        return _observe_node(fleet[name], inventory.nodes[name], inventory, passwords)
+        return observe_node(fleet[name], inventory.nodes[name], inventory, passwords)
 
-    answers = fan_out(tuple(inventory.nodes), look, deadline=_deadline(inventory))
+    answers = fan_out(tuple(inventory.nodes), look, deadline=deadline_of(inventory))
     nodes: dict[NodeName, NodeFacts] = {
         name: Unreachable(name, ssh=problem_of(answer)) if isinstance(answer, ReplctlError) else answer
         for name, answer in answers.items()
     }
+    return of_one_cluster(inventory, nodes)
+
+
+def of_one_cluster(inventory: Inventory, nodes: Mapping[NodeName, NodeFacts]) -> ClusterFacts:
+    """What was seen of each node, judged by the cluster's identity, with ages by one clock."""
     identifier = _identify(inventory, nodes.values())
     return ClusterFacts(
         nodes=on_one_clock({name: _judge_identity(facts, identifier) for name, facts in nodes.items()}),
@@ -178,11 +183,12 @@ def read_configurations(
             return read_configuration(database)
 
     running = [name for name in names if isinstance(facts.nodes[name], Primary | Replica)]
-    answers = fan_out(running, look, deadline=_deadline(inventory))
+    answers = fan_out(running, look, deadline=deadline_of(inventory))
     return {name: answer for name, answer in answers.items() if not isinstance(answer, ReplctlError)}
 
 
-def _deadline(inventory: Inventory) -> float:
+def deadline_of(inventory: Inventory) -> float:
+    """Seconds until a node that has not answered is unreachable."""
     return max(node.ssh.connect_timeout for node in inventory.nodes.values()) + PROBE_MARGIN
 
 
@@ -198,7 +204,7 @@ def _with_passfiles(
     reached = [
         name for name, seen in facts.nodes.items() if not isinstance(seen, Unreachable | NoInstance) and seen.host
     ]
-    answers = fan_out(reached, look, deadline=_deadline(inventory))
+    answers = fan_out(reached, look, deadline=deadline_of(inventory))
     nodes = dict(facts.nodes)
     for name, answer in answers.items():
         seen = nodes[name]
@@ -216,7 +222,7 @@ def _with_units(nodes: dict[NodeName, NodeFacts], fleet: Fleet, inventory: Inven
         command = may_systemctl("start", unit.name if unit is not None else "")
         return fleet[name].runner.as_login_user().run(command, timeout=PASSFILE_SECONDS, check=False).status == 0
 
-    for name, answer in fan_out(tuple(hosts), look, deadline=_deadline(inventory)).items():
+    for name, answer in fan_out(tuple(hosts), look, deadline=deadline_of(inventory)).items():
         seen = nodes[name]
         if not isinstance(seen, Unreachable) and seen.host is not None:
             nodes[name] = replace(seen, host=replace(seen.host, may_start_unit=answer is True))
@@ -271,7 +277,7 @@ def _try_logins(fleet: Fleet, inventory: Inventory, inquiry: Inquiry) -> tuple[L
         timeout = inventory.nodes[source].ssh.connect_timeout
         fleet[source].replication_login(target.host, target.postgres.port, timeout=timeout)
 
-    answers = fan_out(inquiry.login_from, login, deadline=_deadline(inventory))
+    answers = fan_out(inquiry.login_from, login, deadline=deadline_of(inventory))
     return tuple(
         Login(source, target.name, problem_of(answer) if isinstance(answer, ReplctlError) else None)
         for source, answer in answers.items()
@@ -288,7 +294,8 @@ def problem_of(error: ReplctlError) -> Problem:
     return Problem(kind, error.message, error.hint)
 
 
-def _observe_node(link: NodeLink, node: Node, inventory: Inventory, passwords: Passwords) -> NodeFacts:
+def observe_node(link: NodeLink, node: Node, inventory: Inventory, passwords: Passwords) -> NodeFacts:
+    """One node, by both ways. Raises InterruptedByOperator, and nothing that a node does."""
     try:
         host = _probe_host(link, node)
     except ReplctlError as error:

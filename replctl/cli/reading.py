@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from replctl.cli.exits import run_command
 from replctl.cli.options import Output, StatusOutput
@@ -19,13 +15,14 @@ from replctl.cli.outcome_json import outcome_document
 from replctl.cli.outcomes import candidates_outcome
 from replctl.cli.render_candidates import candidates_renderable
 from replctl.cli.render_history import history_document, history_renderable
-from replctl.cli.render_status import print_status, status_renderable
+from replctl.cli.render_status import print_status
 from replctl.cli.signals import Interrupts
 from replctl.cli.status_json import status_document
 from replctl.cli.status_prometheus import status_metrics
 from replctl.cli.streams import open_console, print_json, print_json_line, show
 from replctl.cli.text import escape
 from replctl.cli.verbose import log_to_stderr
+from replctl.cli.watch import watch
 from replctl.envfile import EnvValues, differences, managed_values, masked
 from replctl.execution.journal import read_journal, runs_of
 from replctl.execution.notes import read_debts
@@ -44,6 +41,7 @@ from replctl.model.report import Health, StatusReport
 from replctl.model.secret import Passwords, Secret
 from replctl.model.values import NodeName
 from replctl.observe import observe, observe_env
+from replctl.observe_again import Observer
 from replctl.planning.candidates import assess_candidates
 from replctl.planning.report import status_report
 from replctl.planning.situation import Situation, needs_primary
@@ -81,8 +79,12 @@ class Reading:
         return replace(self._observed(), env=env)
 
     def report(self) -> StatusReport:
-        """One observation as status tells it; an env file that cannot be read is a finding like any other."""
-        facts, problem = self._observed(), None
+        """One observation as status tells it."""
+        return self.report_of(self._observed())
+
+    def report_of(self, facts: ClusterFacts) -> StatusReport:
+        """The report of what was observed; an env file that cannot be read is a finding like any other."""
+        problem = None
         try:
             facts = replace(facts, env=observe_env(self.inventory, self.passwords))
         except InventoryError as error:
@@ -90,7 +92,10 @@ class Reading:
         return status_report(self.inventory, facts, problem)
 
     def _observed(self) -> ClusterFacts:
-        facts = observe(self.fleet, self.inventory, self.passwords)
+        return self.with_notes(observe(self.fleet, self.inventory, self.passwords))
+
+    def with_notes(self, facts: ClusterFacts) -> ClusterFacts:
+        """The same, with what earlier runs noted on this machine."""
         return replace(facts, debts=read_debts(self.inventory.state_dir, facts.system_identifier))
 
 
@@ -133,27 +138,26 @@ def show_status(reading: Reading, output: StatusOutput) -> ExitCode:
 
 
 def watch_status(reading: Reading, output: StatusOutput) -> ExitCode:
-    """Again every second on the kept connections, until the operator ends it. Raises UsageError."""
+    """Again and again on the kept connections, until the operator ends it. Raises UsageError."""
     if output is StatusOutput.PROMETHEUS:
         raise UsageError("--watch does not go with -o prometheus", hint="Have cron write the samples of one look.")
-    console = open_console(sys.stdout)
-    ticks = Waiting(SystemClock(), reading.interrupts, math.inf, WATCH_SECONDS).attempts()
+    clock, console = SystemClock(), open_console(sys.stdout)
+    observer = Observer(reading.fleet, reading.inventory, reading.passwords, clock)
+
+    def look(patience: float) -> tuple[ClusterFacts, StatusReport]:
+        facts = reading.with_notes(observer.look(patience))
+        return facts, reading.report_of(facts)
+
     with suppress(InterruptedByOperator):
         if output is StatusOutput.TABLE and console.is_terminal:
-            _redraw(reading, console, ticks)
-        for _ in ticks:
-            report = reading.report()
+            return _EXITS[watch(look, console, clock).health]
+        for _ in Waiting(clock, reading.interrupts, math.inf, WATCH_SECONDS).attempts():
+            _, report = look(WATCH_SECONDS / 2)
             if output is StatusOutput.JSON:
                 print_json_line(status_document(report))
             else:
                 print_status(report, console)
     return ExitCode.INTERRUPTED
-
-
-def _redraw(reading: Reading, console: Console, ticks: Iterator[float]) -> None:
-    with Live(Text("looking at every node"), console=console, screen=True, auto_refresh=False) as live:
-        for _ in ticks:
-            live.update(status_renderable(reading.report(), width=console.width), refresh=True)
 
 
 def show_candidates(reading: Reading, output: Output) -> ExitCode:

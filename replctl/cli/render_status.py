@@ -61,13 +61,13 @@ def status_text(report: StatusReport, *, width: int = UNBOUNDED) -> str:
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
 
 
-def status_renderable(report: StatusReport, *, width: int) -> RenderableType:
-    """The whole report, for a console or a live display of ``width`` columns."""
-    parts: list[RenderableType] = [_header(report), Text(), _nodes(report.nodes, width)]
+def status_renderable(report: StatusReport, *, width: int, layouts: Iterable[Layout] = tuple(Layout)) -> RenderableType:
+    """The whole report, for a console or a live display of ``width`` columns, in the first layout that fits."""
+    parts: list[RenderableType] = [_header(report), Text(), _nodes(report.nodes, width, layouts)]
     if report.unlisted:
         parts += [Text(), Text("not in the inventory", style="bold"), *map(_unlisted, report.unlisted)]
     if report.findings:
-        parts += [Text(), _findings(report.findings, width)]
+        parts += [Text(), findings_renderable(report.findings, width)]
     return Group(*parts)
 
 
@@ -88,11 +88,12 @@ def _pace(wal_bytes_per_s: int | None) -> str:
     return "" if wal_bytes_per_s is None else f", WAL {human_bytes(wal_bytes_per_s)}/s"
 
 
-def _nodes(nodes: Iterable[NodeReport], width: int) -> RenderableType:
+def _nodes(nodes: Iterable[NodeReport], width: int, layouts: Iterable[Layout]) -> RenderableType:
     rows = tuple(nodes)
-    for layout, arrange in _LAYOUTS.items():
-        lines = arrange(rows)
-        if _width_of(lines) <= width:
+    for layout in layouts:
+        arrange = _LAYOUTS.get(layout)
+        lines = arrange(rows) if arrange else []
+        if lines and _width_of(lines) <= width:
             return _table(lines, right=_right_columns(layout))
     return _blocks(rows)
 
@@ -160,7 +161,8 @@ def _unlisted(unlisted: Unlisted) -> Text:
     return Text(f"{unlisted.kind} {escape(unlisted.name)} {escape(unlisted.detail)}")
 
 
-def _findings(findings: Iterable[Finding], width: int) -> Table:
+def findings_renderable(findings: Iterable[Finding], width: int) -> Table:
+    """Each with what mends it, for ``width`` columns."""
     table = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -41,7 +41,6 @@ select current_setting('server_version_num')::int as version_num,
        (select system_identifier::text from pg_control_system()) as system_identifier,
        pg_is_in_recovery() as in_recovery,
        current_setting('data_directory') as data_directory,
-       extract(epoch from clock_timestamp()) as clock_s,
        (select count(*) from pg_prepared_xacts) as prepared_transactions,
        array(select spcname from pg_tablespace where spcname not in ('pg_default', 'pg_global')) as tablespaces,
        case when current_setting('archive_mode') = 'off' then 0
@@ -77,7 +76,7 @@ filled as (
                 + (('x' || substr(name, 17, 8))::bit(32)::bigint + 1) * segment) as bytes,
            extract(epoch from statement_timestamp() - modification) as seconds
       from here, pg_ls_waldir() where name ~ '^[0-9A-F]{24}$')
-select lsn::text as current,
+select lsn::text as current, extract(epoch from clock_timestamp()) as clock_s,
        ('x' || substr(pg_walfile_name(lsn), 1, 8))::bit(32)::int as timeline,
        (select round(bytes / greatest(seconds, 1))::bigint from filled where bytes >= 0
          order by seconds < 60, abs(seconds - 60), bytes desc limit 1) as wal_bytes_per_s,"""
@@ -91,7 +90,8 @@ select lsn::text as current,
 # After a restart pg_last_wal_receive_lsn() is the start of a segment, behind what was replayed.
 REPLICA: Final[LiteralString] = (
     """
-select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text as received,
+select extract(epoch from clock_timestamp()) as clock_s,
+       greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text as received,
        pg_last_wal_replay_lsn()::text as replayed,
        pg_get_wal_replay_pause_state() as paused,
        extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000 as last_replay_age_ms,

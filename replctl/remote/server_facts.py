@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from replctl.model.configuration import Configuration, FileEntry, LiveSetting
@@ -19,7 +20,7 @@ from replctl.model.facts import (
 )
 from replctl.model.inventory import Inventory, Node
 from replctl.model.secret import Passwords
-from replctl.model.values import Lsn, SystemIdentifier, Timeline
+from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline
 from replctl.postgres import statements
 from replctl.postgres.conninfo import parse_upstream
 from replctl.postgres.scram import verifier_matches
@@ -60,12 +61,27 @@ def read_facts(database: Database, node: Node, inventory: Inventory, passwords: 
         archive_backlog=server["archive_backlog"],
         prepared_transactions=server["prepared_transactions"],
         tablespaces=tuple(server["tablespaces"]),
-        clock_s=float(server["clock_s"]),
+        clock_s=float(role["clock_s"]),
     )
-    if not server["in_recovery"]:
-        current, pace = Lsn.parse(role["current"]), role["wal_bytes_per_s"]
-        return Primary(node.name, None, facts, current, wal_bytes_per_s=pace)
-    return _replica(node, facts, role)
+    return _replica(node.name, facts, role) if server["in_recovery"] else _primary(node.name, facts, role)
+
+
+def read_positions(link: NodeLink, seen: Primary | Replica, *, timeout: float) -> Primary | Replica:
+    """The same server a moment later: where it is, who streams from it and its slots. The rest stays as it was seen.
+
+    Raises SqlError, also when its role is another one by now, ConnectionLostError, UnreachableError.
+    """
+    database = link.observer(timeout=timeout)
+    replica = isinstance(seen, Replica)
+    role = _one(database, statements.REPLICA if replica else statements.PRIMARY)
+    server = replace(
+        seen.server,
+        timeline=Timeline(role["timeline"]),
+        slots=tuple(_slot(row) for row in database.fetch(statements.SLOTS)),
+        walsenders=tuple(_walsender(row) for row in role["walsenders"]),
+        clock_s=float(role["clock_s"]),
+    )
+    return replace(_replica(seen.node, server, role) if replica else _primary(seen.node, server, role), host=seen.host)
 
 
 def read_configuration(database: Database) -> Configuration:
@@ -78,10 +94,14 @@ def read_configuration(database: Database) -> Configuration:
     return Configuration(entries, live)
 
 
-def _replica(node: Node, server: ServerFacts, row: Row) -> Replica:
+def _primary(name: NodeName, server: ServerFacts, row: Row) -> Primary:
+    return Primary(name, None, server, Lsn.parse(row["current"]), wal_bytes_per_s=row["wal_bytes_per_s"])
+
+
+def _replica(name: NodeName, server: ServerFacts, row: Row) -> Replica:
     host, port = parse_upstream(server.setting("primary_conninfo"))
     return Replica(
-        node.name,
+        name,
         None,
         server,
         received=_lsn(row["received"]),
