@@ -140,7 +140,7 @@ def screen(report: StatusReport, trends: Trends, view: View, console: Console) -
     room = height - 1
     if len(lines) > room:
         hidden = len(lines) - room + 1
-        note = Text(f"{hidden} more lines: a higher window, or `replctl status`", style="dim")
+        note = Text(f"{hidden} more lines: a higher window, or `replctl status`"[:width], style="dim")
         lines = [*lines[: room - 1], *console.render_lines(note, pad=False)]
     drawn = Segments([segment for line in lines for segment in (*line, Segment.line())])
     return Group(drawn, *(Text() for _ in range(room - len(lines))), _keys(view, width))
