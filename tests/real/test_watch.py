@@ -8,7 +8,7 @@ import time
 from itertools import pairwise
 from typing import Any
 
-from tests.real.clusters import wait_until
+from tests.real.clusters import ok, wait_until
 from tests.real.hosts import Host, Operator
 from tests.real.standing import control, execute, freeze, thaw
 
@@ -95,3 +95,15 @@ def test_interrupted_it_leaves_the_terminal_as_it_was(cluster: Operator) -> None
     assert terminal.end() == 130
     assert terminal.seen.rstrip().endswith("\x1b[?25h") or "\x1b[?1049l" in terminal.seen
     assert "Traceback" not in terminal.seen
+
+
+def test_a_switchover_as_it_is_seen(cluster: Operator) -> None:
+    """A light look at a server whose role is another one by now becomes a whole one."""
+    terminal = cluster.pty("status", "--watch", rows=50)
+    terminal.read_until("one bar a look")
+    ok(cluster.replctl("promote", "db2", "--yes"))
+    terminal.read_until("-> db2")
+    terminal.read_until("db2: replica -> primary")
+    terminal.read_until("primary db2, timeline 2")
+    terminal.type("q")
+    assert terminal.end() in {0, 10}
