@@ -38,7 +38,7 @@ BEFORE = {
     "remove-replica": (None, "data lost"),
     "init-primary": ("old config", "old config", "without role", "stopped by hand"),
     **dict.fromkeys(CONFIG, ("raised", "raised", "lowered", "raised and lowered", "half raised", "half lowered")),
-    IN_PLACE: ("raised", "lowered", "lowered", "half lowered"),
+    IN_PLACE: ("raised", *("lowered",) * 4, "half lowered"),
     **{command: (f"new {kind.value} password",) for command, kind in ROTATIONS.items()},
     ENV_WRITE: ("wrong env file", "no env file", "another app host", "no copies"),
 }
@@ -51,15 +51,15 @@ STATED = {
 ENOUGH = {"failover": frozenset(Consent), "rejoin": frozenset({Consent.DISCARD})}
 """What is stated where less is refused."""
 WEIGHTS = {
-    "promote": 5,
+    "promote": 7,
     "failover": 4,
     "rejoin": 5,
     "add-replica": 3,
-    "remove-replica": 4,
+    "remove-replica": 5,
     KEEPS_DIRECTORY: 2,
     "restart": 1,
     ROLLING: 1,
-    "init-primary": 4,
+    "init-primary": 3,
     **dict.fromkeys(CONFIG, 1),
     IN_PLACE: 2,
     **dict.fromkeys(ROTATIONS, 1),
@@ -67,8 +67,8 @@ WEIGHTS = {
 }
 COMMANDS = tuple(command for command, weight in WEIGHTS.items() for _ in range(weight))
 RARE = (
-    *(*("rejoin",) * 16, *("failover",) * 4, "promote", *("remove-replica",) * 15, *("init-primary",) * 2),
-    *(*CONFIG, IN_PLACE, IN_PLACE, *ROTATIONS),
+    *(*("rejoin",) * 16, *("failover",) * 4, *("promote",) * 4, *("remove-replica",) * 22, *("init-primary",) * 2),
+    *(*CONFIG, *(IN_PLACE,) * 5, *ROTATIONS),
 )
 """What has steps that the others do not come across: they get a share of their own."""
 MOVES = ("promote", ROLLING, SWITCHOVER)

@@ -231,6 +231,8 @@ def comes_back(operator: Operator) -> None:
         restart(host)
     if operator.lan["db1"] in running:
         standbys = [host.name for host in running if host.name != "db1"]
+        for name in standbys:  # a reload ends the pause between two attempts to connect
+            control(operator.lan[name], "reload")
         await_streaming(operator, "db1", standbys)
         for name in standbys:
             assert value(operator, name, "select pg_get_wal_replay_pause_state()") == "not paused"
