@@ -225,7 +225,8 @@ def _with_units(nodes: dict[NodeName, NodeFacts], fleet: Fleet, inventory: Inven
     for name, answer in fan_out(tuple(hosts), look, deadline=deadline_of(inventory)).items():
         seen = nodes[name]
         if not isinstance(seen, Unreachable) and seen.host is not None:
-            nodes[name] = replace(seen, host=replace(seen.host, may_start_unit=answer is True))
+            may = answer if isinstance(answer, bool) else None
+            nodes[name] = replace(seen, host=replace(seen.host, may_start_unit=may))
     return nodes
 
 
@@ -314,7 +315,8 @@ def observe_node(link: NodeLink, node: Node, inventory: Inventory, passwords: Pa
 def _probe_host(link: NodeLink, node: Node) -> HostFacts:
     result = link.runner.run(host_probe_command(node), timeout=node.ssh.connect_timeout, check=False)
     try:
-        return parse_host_probe(result.text, node)
+        # Somebody else's configuration files are written back: byte by byte, whatever their encoding is.
+        return parse_host_probe(result.stdout.decode("utf-8", "surrogateescape"), node)
     except (ValueError, KeyError, IndexError) as error:
         raise ConnectionLostError(
             f"{node.name}: the look at the host gave no usable answer: {one_line(str(error))}",

@@ -115,7 +115,8 @@ def restart_every_node(inventory: Inventory) -> Intent:
 
     def inquiry(facts: ClusterFacts) -> Inquiry:
         candidate = switchover_candidate(inventory, facts)
-        return promote(candidate).inquiry(facts) if candidate is not None else Inquiry()
+        base = promote(candidate).inquiry(facts) if candidate is not None else Inquiry()
+        return replace(base, wal=_past_the_fork(facts, tuple(facts.nodes)))
 
     return Intent(plan_rolling_restart, inquiry)
 
@@ -169,7 +170,8 @@ def config_apply(inventory: Inventory, names: Sequence[NodeName], restarting: Se
     def inquiry(facts: ClusterFacts) -> Inquiry:
         candidate = switchover_candidate(inventory, facts) if Restarting.SWITCHOVER in restarting else None
         base = promote(candidate).inquiry(facts) if candidate is not None else Inquiry()
-        return replace(base, settings=tuple(names) or tuple(inventory.nodes))
+        wal = _past_the_fork(facts, tuple(facts.nodes)) if restarting else ()
+        return replace(base, settings=tuple(names) or tuple(inventory.nodes), wal=wal)
 
     return Intent(lambda situation: plan_config_apply(situation, names, restarting), inquiry)
 

@@ -121,7 +121,9 @@ class ServerFacts:
     walsenders: tuple[Walsender, ...] = ()
     roles: tuple[Role, ...] = ()
     databases: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Database name to the name of its owner."""
+    """The app database's name, if it is there, to the name of its owner."""
+    closed_databases: tuple[str, ...] = ()
+    """Those of them that take no connections."""
     rewind_granted: bool = False
     """The replication role may execute the four functions that pg_rewind's source side needs."""
     hba_errors: tuple[str, ...] = ()

@@ -157,6 +157,8 @@ class HostFacts:
     """Other PostgreSQL bin directories seen on the host."""
     config_file: str | None = None
     """postgresql.conf as the live postmaster was told of it, or as it stands for this data directory."""
+    fixed_files: tuple[str, ...] = ()
+    """Why configuration files cannot be replaced by the OS user as they are, with their owner, group and mode."""
     debian_clusters: tuple[DebianCluster, ...] = ()
     has_pg_ctlcluster: bool = False
     unit: Unit | None = None

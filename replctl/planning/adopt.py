@@ -6,7 +6,7 @@ restart happens only when it was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from difflib import unified_diff
 from enum import StrEnum
 
@@ -18,18 +18,21 @@ from replctl.model.actions import (
     Pending,
     RoleKind,
 )
-from replctl.model.facts import Primary, Replica
+from replctl.model.facts import Primary, Replica, ServerFacts
 from replctl.model.host import HostFacts
+from replctl.model.inventory import Inventory
 from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
 from replctl.planning.add_replica import join_running
+from replctl.planning.adopt_checks import check_reach, check_replica, check_restart, check_taken_over
+from replctl.planning.adopt_notes import overrides, told_of_others, told_overrides
 from replctl.planning.clone_target import SUPPORTED
 from replctl.planning.role_change import restarted_primary
 from replctl.planning.services import check_service, starts_with_host
 from replctl.planning.situation import (
     Situation,
     needs_host,
-    publish_again,
+    publish,
     sequence,
     side_by_side,
     step,
@@ -53,18 +56,31 @@ class Adoption(StrEnum):
 
 
 def plan_adopt(situation: Situation, primary: Primary, adoption: Adoption) -> Plan | Refused:
-    """What makes a running primary this cluster's: its roles, our settings beside its own, the env file."""
+    """What makes a running primary this cluster's: its roles, our settings beside its own, the env file.
+
+    A run that was broken off has left some of it done: nothing of the rest, the restart least of all, is forgotten.
+    """
     name, host = primary.node, primary.host
     refusals = needs_host(primary)
     if refusals or host is None:
         return situation.refuse(COMMAND, refusals)
-    refusals = [*_check(situation, primary), *check_service(situation.node(name), host)]
+    replicas = _replicas(situation, primary)
+    rendered = situation.rendered(name, primary.server.major)
+    ours = "".join(file.text for file in rendered if file.name == CONF)
+    wanted = parse_conf(ours)
+    overridden = overrides(primary.server, host, wanted)
+    waiting = _waiting(primary, wanted, [one.name for one in overridden])
+    restart = restarted_primary(name) if waiting and adoption is Adoption.WITH_RESTART else ()
+    refusals = [
+        *_check(situation, primary),
+        *check_taken_over(situation, primary, host, wanted),
+        *(check_restart(situation, primary.server, name) if restart else check_reach(situation, primary)),
+        *(refusal for replica in replicas for refusal in check_replica(situation, replica)),
+        *check_service(situation.node(name), host),
+    ]
     if refusals:
         return situation.refuse(COMMAND, refusals)
     changed = situation.changed_config(name, primary.server.major)
-    waiting = _waiting(primary, changed)
-    restart = restarted_primary(name) if waiting and adoption is Adoption.WITH_RESTART else ()
-    replicas = _replicas(situation, primary)
     stages = [
         sequence(
             *_roles(situation, primary),
@@ -74,7 +90,7 @@ def plan_adopt(situation: Situation, primary: Primary, adoption: Adoption) -> Pl
             *starts_with_host(situation, name),
         ),
         side_by_side(_adopt_replica(situation, primary, replica) for replica in replicas),
-        sequence(publish_again(situation, name, [replica.node for replica in replicas])),
+        sequence(publish(situation, name, [replica.node for replica in replicas])),
     ]
     return situation.plan(
         COMMAND,
@@ -83,6 +99,8 @@ def plan_adopt(situation: Situation, primary: Primary, adoption: Adoption) -> Pl
             *_diffs(name, host, changed),
             *(note for replica in replicas for note in _diffs_of(situation, replica)),
             *_told(primary, waiting, adoption),
+            *told_overrides(name, overridden),
+            *told_of_others(situation, primary, host, wanted),
             *_limits(primary, host),
             *unreachable_notes(situation, [name]),
         ],
@@ -121,13 +139,6 @@ def _check(situation: Situation, primary: Primary) -> Iterator[Refusal]:
             f"{name}: the server in {wanted.data_dir} listens on port {server.setting('port')}, not {wanted.port}",
             f"Mend postgres.port of {name} in the inventory: clients know the port that it has.",
         )
-    if server.hba_errors:
-        yield Refusal(
-            "config-invalid",
-            name,
-            f"{name}: pg_hba.conf has lines that the server cannot use: {'; '.join(server.hba_errors)}",
-            "Mend them first: a reload would not take effect.",
-        )
 
 
 def _roles(situation: Situation, primary: Primary) -> Iterator[Step]:
@@ -138,7 +149,8 @@ def _roles(situation: Situation, primary: Primary) -> Iterator[Step]:
         RoleKind.APP: f"the application logs in as {inventory.app.user}",
     }
     for kind, why in whys.items():
-        yield step(f"role-{kind.value}", name, CreateRole(kind), why)
+        if not role_fits(primary.server, inventory, kind):
+            yield step(f"role-{kind.value}", name, CreateRole(kind), why)
     owner, app = primary.server.databases.get(inventory.app.database), inventory.app
     if owner != app.user:
         had = f"; it was {owner}'s" if owner else ""
@@ -148,11 +160,24 @@ def _roles(situation: Situation, primary: Primary) -> Iterator[Step]:
         yield step("grant-rewind", name, GrantRewind(), why)
 
 
-def _waiting(primary: Primary, changed: tuple[ConfigFile, ...]) -> tuple[str, ...]:
-    """Of our settings, those that would differ from the running server's until a restart."""
-    ours = next((file for file in changed if file.name == CONF), None)
-    wanted = parse_conf(ours.text) if ours is not None else {}
-    differing = {name for name in AT_RESTART & wanted.keys() if wanted[name] != primary.server.setting(name)}
+def role_fits(server: ServerFacts, inventory: Inventory, kind: RoleKind) -> bool:
+    """Whether one of our roles is there and lets in whoever has the inventory's password."""
+    users = {
+        RoleKind.ADMIN: inventory.admin.user,
+        RoleKind.REPLICATION: inventory.replication.user,
+        RoleKind.APP: inventory.app.user,
+    }
+    found = next((role for role in server.roles if role.name == users[kind]), None)
+    if found is None or not found.can_login or found.password_matches is not True:
+        return False
+    able = {RoleKind.ADMIN: found.superuser, RoleKind.REPLICATION: found.replication, RoleKind.APP: True}
+    return able[kind]
+
+
+def _waiting(primary: Primary, wanted: Mapping[str, str], overridden: Collection[str]) -> tuple[str, ...]:
+    """Of our settings, those that would differ from the running server's until a restart, written already or not."""
+    ours = (AT_RESTART & wanted.keys()).difference(overridden)
+    differing = {name for name in ours if wanted[name] != primary.server.setting(name)}
     pending = {name for name, setting in primary.server.settings.items() if setting.pending_restart}
     return tuple(sorted(differing | pending))
 

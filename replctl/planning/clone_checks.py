@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from replctl.model.facts import Foreign, NoInstance, Primary, ProblemKind, Replica, Silent, Stopped, Unreachable
@@ -12,8 +12,11 @@ from replctl.model.values import NodeName
 from replctl.planning.ancestry import has_diverged
 from replctl.planning.clone_target import check_replacement, check_start, check_target
 from replctl.planning.situation import HBA, Situation, needs_host, refuse_silent, refuse_unreachable, timeline_on_disk
+from replctl.planning.states import AUTO_CONF, ORDERED_SETTINGS
 from replctl.planning.topology import slot_on, streams_from_primary
 from replctl.postgres.adopted import is_known
+from replctl.postgres.conf_syntax import parse_conf
+from replctl.postgres.render import POSTGRESQL_CONF
 from replctl.postgres.scripts import clone_name
 
 WALSENDERS_PER_CLONE = 2
@@ -225,21 +228,32 @@ def _hba_changes(situation: Situation, name: NodeName) -> bool:
 
 
 def _check_ordered_settings(situation: Situation, primary: Primary, name: NodeName) -> list[Refusal]:
-    """A hot standby with less than the primary's value pauses its replay (PostgreSQL docs, 27.4.3)."""
-    own = situation.node(name).postgres.parameters
-    names = ("max_connections", "max_worker_processes", "max_prepared_transactions", "max_locks_per_transaction")
+    """A hot standby with less than the primary's value does not start (PostgreSQL docs, 27.4.3)."""
+    own = _settings_of_clone(situation, primary, name)
     return [
         _refusal(
             "ordered-setting",
             name,
             f"{name}: {setting} would be {own[setting]}, below the primary's {primary.server.setting(setting)}",
-            f"Raise it under nodes.{name}.postgres.parameters, or set it once for all nodes.",
+            f"Raise it under nodes.{name}.postgres.parameters, or set it once for all nodes. If it is to be lowered, "
+            "the primary comes first: `replctl config apply --restart --restart-primary`.",
         )
-        for setting in names
+        for setting in ORDERED_SETTINGS
         if own.get(setting, "").isdigit()
         and primary.server.setting(setting).isdigit()
         and int(own[setting]) < int(primary.server.setting(setting))
     ]
+
+
+def _settings_of_clone(situation: Situation, primary: Primary, name: NodeName) -> Mapping[str, str]:
+    """Its own postgresql.conf, and the postgresql.auto.conf that the copy brings along."""
+    rendered = (file.text for file in situation.rendered(name, primary.server.major) if file.name == POSTGRESQL_CONF)
+    copied = primary.host.files.get(AUTO_CONF, "") if primary.host is not None else ""
+    return {
+        **situation.node(name).postgres.parameters,
+        **parse_conf(next(rendered, "")),
+        **parse_conf(copied),
+    }
 
 
 def _check_tablespaces(primary: Primary) -> list[Refusal]:

@@ -1,13 +1,14 @@
 """Plans ``config apply``: the files of every node, then, where it was asked for, the restarts that settings wait for.
 
 A standby must have at least its primary's value of the five ordered settings, or it does not start. So a raised one
-goes to the replicas first and a lowered one to the primary first, whichever flags were given.
+goes to the replicas first and a lowered one to the primary first, whichever flags were given. The files of the later
+ones wait for their turn, if that comes in the same run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -25,9 +26,10 @@ from replctl.model.actions import (
     StartWithConfig,
     StopPostgres,
 )
-from replctl.model.facts import Primary, Replica
+from replctl.model.facts import Primary, Replica, Stopped
 from replctl.model.plan import Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import NodeName
+from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.config_diff import (
     Needs,
     SettingDifference,
@@ -35,6 +37,7 @@ from replctl.planning.config_diff import (
     look_at,
     setting_differences,
 )
+from replctl.planning.init_primary import plan_init_primary
 from replctl.planning.promote import plan_promote
 from replctl.planning.restart import check_link, nobody_takes_over, switchover_candidate
 from replctl.planning.role_change import wake
@@ -53,6 +56,7 @@ from replctl.planning.switchover_checks import stuck_walsenders
 from replctl.postgres.setting_values import comparable
 
 COMMAND = "config apply"
+AGAIN = "the same command again: this run only starts what another one had stopped"
 
 
 class Restarting(StrEnum):
@@ -73,12 +77,19 @@ class _Restarts:
     stages: list[Stage] = field(default_factory=list[Stage])
     refusals: list[Refusal] = field(default_factory=list[Refusal])
     done: set[NodeName] = field(default_factory=set[NodeName])
+    late: set[NodeName] = field(default_factory=set[NodeName])
+    """Nodes whose files are written when their turn comes: whichever host boots before, no standby is below the primary
+    that it comes back to."""
     notes: list[str] = field(default_factory=list[str])
     unfinished: list[str] = field(default_factory=list[str])
 
     def target(self, name: NodeName) -> dict[str, int]:
         """A node's ordered settings once it has restarted."""
         return self.values[name] | _ordered(self.situation, name, self.due.get(name, ()))
+
+    def written_late(self, name: NodeName) -> tuple[Step, ...]:
+        self.late.add(name)
+        return _write(self.situation, name)
 
     def restarted(self, name: NodeName, *stages: Stage) -> None:
         self.values[name] = self.target(name)
@@ -90,6 +101,8 @@ def plan_config_apply(
     situation: Situation, names: Sequence[NodeName], restarting: Set[Restarting] = frozenset()
 ) -> Plan | Refused:
     """What brings the configuration of the named nodes, or of all that can be reached, to the inventory's."""
+    if restarting and (begun := _start_first(situation, names, restarting)) is not None:
+        return begun
     looked = look_at(situation, names)
     refusals = list(looked.others) if names or not looked.nodes else []
     if restarting:
@@ -103,7 +116,7 @@ def plan_config_apply(
         _decide(restarts, situation.facts.primary, restarting)
     if restarts.refusals:
         return situation.refuse(COMMAND, dict.fromkeys(restarts.refusals))
-    files = Stage(tuple(_write(situation, name) for name in looked.nodes))
+    files = Stage(tuple(_write(situation, name) for name in looked.nodes if name not in restarts.late))
     notes = [
         *(f"{other.message}: its configuration stays as it is. {other.hint}" for other in looked.others),
         *(note for name, one in found.items() for note in _overrides(name, _that(Needs.OVERRIDE, one))),
@@ -111,6 +124,26 @@ def plan_config_apply(
         *_left(restarts),
     ]
     return situation.plan(COMMAND, [files, *restarts.stages], notes=notes, unfinished=restarts.unfinished)
+
+
+def _start_first(situation: Situation, names: Sequence[NodeName], restarting: Set[Restarting]) -> Plan | None:
+    """What a run that was killed between a stop and a start has left, where that may be started."""
+    stopped = [
+        seen
+        for name, seen in situation.facts.nodes.items()
+        if isinstance(seen, Stopped) and (not names or name in names)
+    ]
+    led = [seen.node for seen in stopped if not seen.host.standby_signal]
+    followed = [seen.node for seen in stopped if seen.host.standby_signal]
+    planned, names = None, followed
+    if Restarting.PRIMARY in restarting and not situation.facts.primaries and len(led) == 1:
+        planned, names = plan_init_primary(situation, led[0]), led
+    elif Restarting.REPLICAS in restarting and situation.facts.primary is not None and followed:
+        planned = plan_add_replica(situation, followed)
+    if not isinstance(planned, Plan):
+        return None
+    notes = (f"{' and '.join(names)} was left stopped, and comes back first", *planned.notes)
+    return replace(planned, command=COMMAND, notes=notes, unfinished=(*planned.unfinished, AGAIN))
 
 
 def _that(needs: Needs, found: Sequence[SettingDifference]) -> tuple[SettingDifference, ...]:
@@ -153,32 +186,38 @@ def _decide(restarts: _Restarts, primary: Primary, restarting: Set[Restarting]) 
     if Restarting.SWITCHOVER in restarting:  # its cache fills while the others restart
         replicas.sort(key=lambda one: one.node != candidate)
     if Restarting.REPLICAS in restarting:
-        _restart_replicas(restarts, primary, replicas, _bounce)
+        _restart_replicas(restarts, primary, replicas)
     if primary.node not in restarts.due:
         return
     if Restarting.PRIMARY in restarting:
         restarts.refusals += _too_low(restarts, primary)
-        restarts.restarted(primary.node, *_restart_primary(situation, primary))
+        raised = _below(restarts.values[primary.node], restarts.target(primary.node))
+        first = restarts.written_late(primary.node) if raised else ()
+        restarts.restarted(primary.node, *_restart_primary(situation, primary, first))
         restarts.notes.append(f"writes are refused while {primary.node} restarts")
         if Restarting.REPLICAS in restarting:
-            _restart_replicas(restarts, primary, replicas, _bounce_after_primary)
+            _restart_replicas(restarts, primary, replicas)
     elif Restarting.SWITCHOVER in restarting:
         _switch_over(restarts, primary, candidate)
 
 
-def _restart_replicas(
-    restarts: _Restarts,
-    primary: Primary,
-    replicas: Sequence[Replica],
-    bounce: Callable[[Situation, Replica, Primary], tuple[Step, ...]],
-) -> None:
+def _restart_replicas(restarts: _Restarts, primary: Primary, replicas: Sequence[Replica]) -> None:
     """Those that may have their new settings under the primary as it is by then."""
     for replica in replicas:
         name = replica.node
         if name in restarts.done or _below(restarts.target(name), restarts.values[primary.node]):
             continue
         restarts.refusals += check_link(restarts.situation, primary, replica)
-        restarts.restarted(name, sequence(*bounce(restarts.situation, replica, primary)))
+        lowered = _below(restarts.target(name), restarts.values[name])
+        first = _once_replayed(restarts, replica, primary) if lowered else ()
+        restarts.restarted(name, sequence(*first, *_bounce(restarts.situation, replica, primary)))
+
+
+def _once_replayed(restarts: _Restarts, replica: Replica, primary: Primary) -> tuple[Step, ...]:
+    """A standby starts with less only if its own pg_control says that its primary has less."""
+    why = f"it may have less than before once it has replayed that {primary.node} has"
+    known = step("replayed", replica.node, AwaitReplayed(primary.node), why)
+    return (known, *restarts.written_late(replica.node))
 
 
 def _bounce(situation: Situation, replica: Replica, primary: Primary) -> tuple[Step, ...]:
@@ -186,12 +225,6 @@ def _bounce(situation: Situation, replica: Replica, primary: Primary) -> tuple[S
     name = replica.node
     back = step("caught-up", name, AwaitStreaming(primary.node), "it is back before the next one stops")
     return (*_restart(situation, name, "its sessions end, and it receives no WAL from here on"), forward_only(back))
-
-
-def _bounce_after_primary(situation: Situation, replica: Replica, primary: Primary) -> tuple[Step, ...]:
-    why = f"it may have less than before once it has replayed that {primary.node} has"
-    known = step("replayed", replica.node, AwaitReplayed(primary.node), why)
-    return (known, *_bounce(situation, replica, primary))
 
 
 def _restart(situation: Situation, name: NodeName, why: str) -> tuple[Step, ...]:
@@ -209,11 +242,12 @@ def _undo_of_stop(situation: Situation, name: NodeName) -> Action:
     return StartWithConfig(old) if old else StartPostgres()
 
 
-def _restart_primary(situation: Situation, primary: Primary) -> tuple[Stage, Stage]:
+def _restart_primary(situation: Situation, primary: Primary, first: tuple[Step, ...]) -> tuple[Stage, Stage]:
     name, pids = primary.node, stuck_walsenders(primary)
     stuck = step("walsenders", name, DropStuckWalsenders(pids), "the stop would wait for a standby that is silent")
     probe = step("probe-write", name, ProbeWrite(), f"writes go on once {name} takes them")
     restart = sequence(
+        *first,
         stuck if pids else None,
         step("checkpoint", name, Checkpoint(), "most of what the stop has to write is written while writes still flow"),
         *_restart(situation, name, "writes are refused from here on"),

@@ -12,18 +12,34 @@ from replctl.model.actions import FencePrimary, SettleFenceDebt
 from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Stopped, Unreachable
 from replctl.model.plan import Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import NodeName
-from replctl.planning.ancestry import superseded
-from replctl.planning.services import stays_down
-from replctl.planning.situation import Situation, step
+from replctl.planning.ancestry import fork_from_primary, has_diverged, superseded
+from replctl.planning.services import check_starts, stays_down
+from replctl.planning.situation import IN_PRODUCTION, Situation, step
 from replctl.postgres.layout import kept_down
 
 SHUT_DOWN = "shut down"
 
 
 def after_fencing(facts: ClusterFacts) -> ClusterFacts:
-    """The facts as they will be once every superseded primary that SSH reaches has been fenced."""
+    """The facts as they will be once every superseded primary that SSH reaches has been fenced, and stays down."""
     fenced = {old.node: _fenced(old) for old in superseded(facts) if old.ssh is None and old.host is not None}
-    return replace(facts, nodes={**facts.nodes, **{name: seen for name, seen in fenced.items() if seen}})
+    down = {old.node: replace(old, host=kept_down(old.host)) for old in _fenced_before(facts)}
+    return replace(facts, nodes={**facts.nodes, **down, **{name: seen for name, seen in fenced.items() if seen}})
+
+
+def _fenced_before(facts: ClusterFacts) -> tuple[Stopped, ...]:
+    """Stopped primaries with standby.signal that another one went on without: the run that fenced them may have been
+    killed before it came to their service."""
+    stopped = (seen for seen in facts.nodes.values() if isinstance(seen, Stopped) and seen.host.standby_signal)
+    return tuple(seen for seen in stopped if _was_left_behind(facts, seen))
+
+
+def _was_left_behind(facts: ClusterFacts, node: Stopped) -> bool:
+    """What a switchover demoted ends where the new timeline begins. How far a crashed one had written is not known; a
+    copy that never started looks like it, and is started by add-replica."""
+    if node.control.state == IN_PRODUCTION:
+        return fork_from_primary(facts, node) is not None
+    return node.control.state == SHUT_DOWN and has_diverged(facts, node)
 
 
 def _fenced(old: Primary) -> Stopped | None:
@@ -40,16 +56,20 @@ def plan_with_fencing(situation: Situation, planner: Callable[[Situation], Plan 
     A refusal then becomes a plan that fences and ends refused.
     """
     facts = after_fencing(situation.facts)
-    fenced = [name for name, seen in facts.nodes.items() if seen is not situation.facts.nodes[name]]
+    changed = [name for name, seen in facts.nodes.items() if seen is not situation.facts.nodes[name]]
+    fenced = [name for name in changed if isinstance(situation.facts.nodes[name], Primary)]
     planned = planner(replace(situation, facts=facts))
     if isinstance(planned, Plan) and any(planned.steps) and (doubts := _doubts(facts)):
         return situation.refuse(planned.command, doubts)
+    if isinstance(planned, Plan) and (refusals := check_starts(situation, planned)):
+        planned = situation.refuse(planned.command, refusals)
     lanes = [_fence(situation, name) for name in fenced]
     if isinstance(planned, Refused):
         if not lanes:
             return planned
         plan = situation.plan(planned.command, [Stage(tuple(lanes))], notes=[_note(name) for name in fenced])
         return replace(plan, refused=planned.refusals)
+    lanes += [lane for name in changed if name not in fenced and (lane := _kept_down(situation, name))]
     seen = {one.action for one in planned.steps}
     settled = tuple(one for one in _settled(situation, fenced) if one.action not in seen)
     if lanes:
@@ -78,7 +98,11 @@ def _doubts(facts: ClusterFacts) -> list[Refusal]:
 def _fence(situation: Situation, name: NodeName) -> tuple[Step, ...]:
     primary = next(p.node for p in situation.facts.primaries if p not in superseded(situation.facts))
     fence = step("fence", name, FencePrimary(), f"{primary} took over from {name}, which still accepts writes")
-    return (fence, *(replace(one, undo=None) for one in stays_down(situation, name)))
+    return (fence, *_kept_down(situation, name))
+
+
+def _kept_down(situation: Situation, name: NodeName) -> tuple[Step, ...]:
+    return tuple(replace(one, undo=None) for one in stays_down(situation, name))
 
 
 def _note(name: NodeName) -> str:

@@ -19,11 +19,11 @@ from replctl.model.actions import (
     WriteConfig,
     WritePassfile,
 )
-from replctl.model.facts import Foreign, NoInstance, Primary, Replica, Role, ServerFacts, Silent, Stopped, Unreachable
+from replctl.model.facts import Foreign, NoInstance, Primary, Replica, ServerFacts, Silent, Stopped, Unreachable
 from replctl.model.host import HostFacts
 from replctl.model.plan import Plan, Refusal, Refused, Step
 from replctl.model.values import NodeName
-from replctl.planning.adopt import Adoption, plan_adopt
+from replctl.planning.adopt import Adoption, plan_adopt, role_fits
 from replctl.planning.clone_target import check_start, check_target
 from replctl.planning.hints import restart_needed
 from replctl.planning.role_change import wake
@@ -48,6 +48,7 @@ from replctl.planning.situation import (
 from replctl.planning.topology import proven_replicas
 from replctl.postgres.adopted import is_known
 from replctl.postgres.conf_syntax import parse_conf
+from replctl.postgres.ownership import is_rendered_by_us
 
 COMMAND = "init-primary"
 
@@ -65,7 +66,7 @@ def plan_init_primary(situation: Situation, name: NodeName, adoption: Adoption =
             return situation.refuse(COMMAND, [refuse_silent(name, facts.sql)])
         case Foreign() | Replica():
             return situation.refuse(COMMAND, [_occupied(facts)])
-        case Primary() if adoption is not Adoption.REFUSED and not _is_ours(facts.host):
+        case Primary() if adoption is not Adoption.REFUSED and not _is_all_ours(facts.host):
             return plan_adopt(situation, facts, adoption)
         case Primary():
             return _maintain(situation, facts)
@@ -234,6 +235,10 @@ def _is_ours(host: HostFacts | None) -> bool:
     return host is not None and is_known(host.files)
 
 
+def _is_all_ours(host: HostFacts | None) -> bool:
+    return host is not None and is_rendered_by_us(host.files)
+
+
 def _ours(host: HostFacts, name: NodeName) -> list[Refusal]:
     if _is_ours(host):
         return []
@@ -304,25 +309,15 @@ def _roles(situation: Situation, name: NodeName) -> tuple[Step, ...]:
 def _missing_roles(situation: Situation, name: NodeName, server: ServerFacts) -> tuple[Step, ...]:
     inventory = situation.inventory
     steps: list[Step] = []
-    if not _role_fits(server, inventory.replication.user, replication=True):
+    if not role_fits(server, inventory, RoleKind.REPLICATION):
         steps.append(_role(name, RoleKind.REPLICATION, inventory.replication.user))
-    if not _role_fits(server, inventory.app.user, replication=False):
+    if not role_fits(server, inventory, RoleKind.APP):
         steps.append(_role(name, RoleKind.APP, inventory.app.user))
     if server.databases.get(inventory.app.database) != inventory.app.user:
         steps.append(_database(situation, name))
     if not server.rewind_granted:
         steps.append(_grant(situation, name))
     return tuple(steps)
-
-
-def _role_fits(server: ServerFacts, name: str, *, replication: bool) -> bool:
-    found: Role | None = next((role for role in server.roles if role.name == name), None)
-    return (
-        found is not None
-        and found.can_login
-        and (found.replication or not replication)
-        and found.password_matches is True
-    )
 
 
 def _role(name: NodeName, kind: RoleKind, role: str) -> Step:

@@ -5,7 +5,7 @@ A node that is stopped is started, so that the same command finishes what an int
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -44,7 +44,7 @@ from replctl.planning.situation import (
     unreachable_notes,
     waiting_for,
 )
-from replctl.planning.states import is_diverged
+from replctl.planning.states import ORDERED_SETTINGS, is_diverged, settings_at_start
 from replctl.planning.switchover_checks import stuck_walsenders
 from replctl.planning.topology import is_ours, streams_from_primary, upstream_of, walsender_of
 
@@ -95,7 +95,7 @@ def _as_restart(planned: Plan | Refused, note: str) -> Plan | Refused:
 
 def _restart_primary(situation: Situation, primary: Primary) -> Plan | Refused:
     name = primary.node
-    refusals = needs_primary(situation, COMMAND)
+    refusals = [*needs_primary(situation, COMMAND), *_check_followers(situation, primary)]
     if refusals:
         return situation.refuse(COMMAND, refusals)
     pids = stuck_walsenders(primary)
@@ -138,7 +138,12 @@ def _cost_of_the_stop(primary: Primary) -> Iterator[str]:
 
 def _restart_replica(situation: Situation, replica: Replica) -> Plan | Refused:
     primary = situation.facts.primary
-    refusals = [*needs_primary(situation, COMMAND), *needs_host(replica), *check_replica(situation, replica)]
+    refusals = [
+        *needs_primary(situation, COMMAND),
+        *needs_host(replica),
+        *check_replica(situation, replica),
+        *_check_start(primary, replica),
+    ]
     if refusals or primary is None:
         return situation.refuse(COMMAND, refusals)
     notes = [*_cost_of_the_absence(situation, primary, replica), *unreachable_notes(situation, [primary.node])]
@@ -191,6 +196,48 @@ def check_replica(situation: Situation, replica: Replica) -> list[Refusal]:
     ]
 
 
+def _check_start(primary: Primary | None, replica: Replica) -> list[Refusal]:
+    """With less than its primary has a standby does not start (PostgreSQL docs, 27.4.3), whatever it runs with now."""
+    if primary is None or needs_host(replica):
+        return []
+    name, theirs = replica.node, {setting: primary.server.setting(setting) for setting in ORDERED_SETTINGS}
+    return [
+        Refusal(
+            "ordered-setting",
+            name,
+            f"{name}: {setting} is {own} in its files, below the {wanted} of {primary.node}: it would not start",
+            "A lowered setting goes to the primary first: `replctl config apply --restart --restart-primary`.",
+        )
+        for setting, own, wanted in _below(settings_at_start(replica), theirs)
+    ]
+
+
+def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
+    """Once the primary has more than a standby, that one stops replaying."""
+    then = settings_at_start(primary)
+    return [
+        Refusal(
+            "ordered-setting",
+            replica.node,
+            f"{replica.node} has {setting} = {own}, less than the {wanted} that {primary.node} is to have: it would "
+            "stop replaying",
+            f"A raised setting goes to the replicas first: `replctl config apply {replica.node} --restart`.",
+        )
+        for replica in situation.facts.replicas
+        if replica.node in waiting_for(situation, primary.node)
+        for setting, own, wanted in _below(
+            {setting: replica.server.setting(setting) for setting in ORDERED_SETTINGS}, then
+        )
+    ]
+
+
+def _below(standby: Mapping[str, str], primary: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    for setting in ORDERED_SETTINGS:
+        own, wanted = standby[setting], primary[setting]
+        if own.isdigit() and wanted.isdigit() and int(own) < int(wanted):
+            yield setting, own, wanted
+
+
 def plan_rolling_restart(situation: Situation) -> Plan | Refused:
     """Every replica one after the other, each back before the next; then the primary, by a switchover."""
     facts = situation.facts
@@ -207,8 +254,10 @@ def plan_rolling_restart(situation: Situation) -> Plan | Refused:
         return _to_be_continued(
             planned, f"{' and '.join(astray)} first: every node has to stream before one is stopped"
         )
-    if refusals := [r for replica in facts.replicas for r in check_link(situation, facts.primary, replica)]:
-        return situation.refuse(COMMAND, refusals)
+    links = [r for replica in facts.replicas for r in check_link(situation, facts.primary, replica)]
+    starts = [r for replica in facts.replicas for r in _check_start(facts.primary, replica)]
+    if links or starts:
+        return situation.refuse(COMMAND, [*links, *starts])
     candidate = switchover_candidate(situation.inventory, facts)
     if candidate is None:
         return situation.refuse(COMMAND, nobody_takes_over(situation, facts.primary))

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 
-from replctl.model.actions import Action, Autostart, RemoveConfig, RemoveStaging, SetAutostart
+from replctl.model.actions import (
+    Action,
+    Autostart,
+    RemoveConfig,
+    RemoveStaging,
+    ReviveOldPrimary,
+    SetAutostart,
+    StartPostgres,
+    StartWithConfig,
+)
 from replctl.model.host import HostFacts
 from replctl.model.inventory import Node, ServiceManager
-from replctl.model.plan import Refusal, Step
+from replctl.model.plan import Plan, Refusal, Step
 from replctl.model.values import NodeName
 from replctl.planning.situation import Situation, step
 from replctl.postgres.layout import Layout, layout_of
@@ -43,6 +52,14 @@ def stays_down(situation: Situation, name: NodeName) -> tuple[Step, ...]:
     return (step("no-autostart", name, SetAutostart(Autostart.OFF), why, undo=SetAutostart(Autostart.ON)),)
 
 
+def check_starts(situation: Situation, plan: Plan) -> list[Refusal]:
+    """Whether what is to be started can be: a server that the plan stops first would stay down."""
+    starts = (ReviveOldPrimary, StartPostgres, StartWithConfig)
+    names = dict.fromkeys(one.node for one in plan.steps if one.node is not None and isinstance(one.action, starts))
+    hosts = ((name, situation.host_of(name)) for name in names)
+    return [r for name, host in hosts if host is not None for r in check_service(situation.node(name), host)]
+
+
 def check_service(node: Node, host: HostFacts) -> list[Refusal]:
     """Whether what the inventory names can start this node's server."""
     match node.postgres.service:
@@ -68,7 +85,7 @@ def check_service(node: Node, host: HostFacts) -> list[Refusal]:
                 )
             ]
         case _:
-            return [*_check_path(node, host), *_check_leave(node, host)]
+            return [*_check_path(node, host), *_check_unit(node, host), *_check_leave(node, host)]
 
 
 def _check_path(node: Node, host: HostFacts) -> list[Refusal]:
@@ -83,6 +100,24 @@ def _check_path(node: Node, host: HostFacts) -> list[Refusal]:
             node.name,
             f"{node.name}: postgresql-common cannot start a cluster in {path}: the path must end in {host.major}/NAME",
             f"Use a data_dir such as /var/lib/postgresql/{host.major}/main, or set postgres.service to pg_ctl.",
+        )
+    ]
+
+
+def _check_unit(node: Node, host: HostFacts) -> list[Refusal]:
+    """postgresql-common names a unit after its cluster, and systemd shows one whether there is a cluster or not."""
+    cluster = layout_of(node, host).debian
+    if cluster is None or host.unit is None or not host.unit.name.startswith("postgresql@"):
+        return []
+    own = f"postgresql@{cluster.version}-{cluster.name}"
+    if host.unit.name == own:
+        return []
+    return [
+        Refusal(
+            "service",
+            node.name,
+            f"{node.name}: the unit {host.unit.name} starts another cluster than the one in {cluster.data_dir}",
+            f"Take postgres.unit out of the inventory, or set it to {own}.",
         )
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from replctl.model.facts import (
@@ -29,6 +30,12 @@ from replctl.planning.topology import (
     upstream_of,
     walsender_of,
 )
+from replctl.postgres.adopted import CONF
+from replctl.postgres.conf_syntax import parse_conf
+from replctl.postgres.ownership import is_rendered_by_us
+from replctl.postgres.render import POSTGRESQL_CONF
+
+AUTO_CONF = "postgresql.auto.conf"
 
 ORDERED_SETTINGS = (
     "max_connections",
@@ -141,6 +148,16 @@ def low_settings(facts: ClusterFacts, replica: Replica) -> dict[str, tuple[int, 
     pairs = {name: (replica.server.setting(name), facts.primary.server.setting(name)) for name in ORDERED_SETTINGS}
     numbers = {name: (int(own), int(wanted)) for name, (own, wanted) in pairs.items() if own and wanted}
     return {name: pair for name, pair in numbers.items() if pair[0] < pair[1]}
+
+
+def settings_at_start(node: Primary | Replica) -> dict[str, str]:
+    """The ordered settings that a running server would have if it started anew: its files may say other values than
+    those in force, which wait for a restart. A postgresql.conf of somebody else's may include files that say more."""
+    files: Mapping[str, str] = node.host.files if node.host is not None else {}
+    written = parse_conf(files[POSTGRESQL_CONF]) if is_rendered_by_us(files) else {}
+    for name in (CONF, AUTO_CONF):  # the last one that says something wins
+        written = {**written, **parse_conf(files.get(name, ""))}
+    return {setting: written.get(setting, node.server.setting(setting)) for setting in ORDERED_SETTINGS}
 
 
 def timeline_of(node: NodeFacts) -> Timeline | None:

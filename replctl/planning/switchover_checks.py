@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from replctl.model.facts import NodeFacts, Primary, ProblemKind, Replica, ServerFacts, Silent, Stopped, Unreachable
+from collections.abc import Iterator, Mapping
+
+from replctl.model.facts import NodeFacts, Primary, ProblemKind, Replica, Silent, Stopped, Unreachable
 from replctl.model.plan import Refusal
 from replctl.model.values import NodeName
 from replctl.planning.situation import (
@@ -13,7 +15,7 @@ from replctl.planning.situation import (
     refuse_silent,
     refuse_unreachable,
 )
-from replctl.planning.states import ORDERED_SETTINGS
+from replctl.planning.states import ORDERED_SETTINGS, settings_at_start
 from replctl.planning.synchronous import check_synchronous
 from replctl.planning.topology import is_ours, streams_from_primary, walsender_of
 from replctl.postgres.conf_syntax import parse_conf
@@ -251,25 +253,27 @@ def _check_swap(situation: Situation, old: Primary, candidate: Replica) -> list[
                     "Raise it under postgres.parameters and restart the node.",
                 )
             )
-    for follower in (old, *(replica for replica in situation.facts.replicas if replica.node != name)):
-        refusals += _check_ordered(follower.node, follower.server, name, server)
+    then = settings_at_start(old)
+    refusals += _check_ordered(old.node, then, candidate, f"`replctl config apply {old.node}` writes it.")
+    for follower in (replica for replica in situation.facts.replicas if replica.node != name):
+        now = {setting: follower.server.setting(setting) for setting in ORDERED_SETTINGS}
+        refusals += _check_ordered(follower.node, now, candidate, f"`replctl config apply {follower.node} --restart`.")
     return [*refusals, *_check_logical_slots(old)]
 
 
-def _check_ordered(follower: NodeName, theirs: ServerFacts, name: NodeName, server: ServerFacts) -> list[Refusal]:
-    """A hot standby whose value is below its primary's cannot replay (PostgreSQL docs, 27.4.3)."""
-    return [
-        _refuse(
-            "ordered-setting",
-            follower,
-            f"{follower}: {setting} is {theirs.setting(setting)}, below the {server.setting(setting)} of {name}",
-            f"Give both the same value under postgres.parameters, and restart {follower}.",
-        )
-        for setting in ORDERED_SETTINGS
-        if theirs.setting(setting).isdigit()
-        and server.setting(setting).isdigit()
-        and int(theirs.setting(setting)) < int(server.setting(setting))
-    ]
+def _check_ordered(
+    follower: NodeName, theirs: Mapping[str, str], candidate: Replica, restarted: str
+) -> Iterator[Refusal]:
+    """A hot standby whose value is below its primary's cannot replay, and does not start (PostgreSQL docs, 27.4.3)."""
+    for setting in ORDERED_SETTINGS:
+        own, wanted = theirs[setting], candidate.server.setting(setting)
+        if own.isdigit() and wanted.isdigit() and int(own) < int(wanted):
+            yield _refuse(
+                "ordered-setting",
+                follower,
+                f"{follower}: {setting} is {own}, below the {wanted} of {candidate.node}",
+                f"Give both the same value under postgres.parameters: {restarted}",
+            )
 
 
 def _check_logical_slots(old: Primary) -> list[Refusal]:

@@ -6,13 +6,15 @@ All functions are about text; what they make of the same text twice is the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from replctl.model.actions import ConfigFile
-from replctl.model.inventory import Inventory, Node
+from replctl.model.inventory import Inventory, Node, SqlRoute
 from replctl.postgres.conf_syntax import parse_conf, quote_setting
+from replctl.postgres.hba_syntax import rule_lines
 from replctl.postgres.ownership import MARK, is_rendered_by_us
-from replctl.postgres.settings import MANAGED, RAISABLE, managed_settings
+from replctl.postgres.settings import MANAGED, RAISABLE, is_loopback, managed_settings
 
 CONF = "replctl.conf"
 """Beside postgresql.conf, which includes it at its end: there the last one wins."""
@@ -21,7 +23,6 @@ BEGIN = "# --- replctl: begin. Rendered from the inventory; what is edited in he
 END = "# --- replctl: end"
 
 _INCLUDED = re.compile(rf"^[ \t]*include(_if_exists)?[ \t]*=?[ \t]*'{re.escape(CONF)}'", re.MULTILINE)
-_RULE = re.compile(r"^[ \t]*(local|host(no)?(ssl|gssenc)?|include(_if_exists|_dir)?)\b")
 INHERITED = "# --- Taken over from the primary"
 """Begins the section of a rendered postgresql.conf that is not the inventory's."""
 RENDERED = frozenset(
@@ -38,6 +39,7 @@ RENDERED = frozenset(
 )
 """Unmanaged settings of the shipped template: replctl looks for a server's log where they say."""
 _EVERYWHERE = ("*", "0.0.0.0", "::")  # noqa: S104 - what somebody else may have written
+_LOOPBACK = ("localhost", "127.0.0.1", "*", "0.0.0.0")  # noqa: S104 - the same, where the tunnel's far end connects to
 _THEIRS = ("port", "unix_socket_directories")
 """Managed settings that stay as they are: clients know them."""
 
@@ -69,11 +71,25 @@ def adopted_settings(inventory: Inventory, node: Node, live: Mapping[str, str], 
         wanted[name] = str(max(int(wanted[name]), int(live.get(name) or 0)))
     if live.get("wal_level") == "logical":
         wanted["wal_level"] = "logical"
-    listened = [part.strip() for part in live.get("listen_addresses", "").split(",")]
+    listened = listened_addresses(live.get("listen_addresses", ""))
     if node.host in listened or any(part in _EVERYWHERE for part in listened):
-        wanted["listen_addresses"] = live["listen_addresses"]
+        needs_loopback = node.postgres.connect is not SqlRoute.DIRECT and not is_listened(node, ",".join(listened))
+        wanted["listen_addresses"] = ",".join((*listened, *(("localhost",) if needs_loopback else ())))
     parameters = {name: value for name, value in node.postgres.parameters.items() if name not in RAISABLE}
     return wanted | parameters
+
+
+def listened_addresses(value: str) -> tuple[str, ...]:
+    """The items of ``listen_addresses``."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def is_listened(node: Node, value: str) -> bool:
+    """Whether a server with these ``listen_addresses`` is reached by the node's SQL route."""
+    listened = listened_addresses(value)
+    if node.postgres.connect is not SqlRoute.DIRECT or is_loopback(node.host):
+        return any(address in _LOOPBACK for address in listened)
+    return node.host in listened or any(address in _EVERYWHERE for address in listened)
 
 
 def adopted_config(theirs: Mapping[str, str], settings: Mapping[str, str], rules: str) -> tuple[ConfigFile, ...]:
@@ -90,32 +106,65 @@ def with_include(text: str) -> str:
     """Their postgresql.conf, which reads ours last."""
     if _INCLUDED.search(text):
         return text
-    return f"{text.rstrip()}\n\n# Settings that replctl manages\n{INCLUDE}\n"
+    end = "" if not text or text.endswith("\n") else "\n"
+    return f"{text}{end}\n# Settings that replctl manages\n{INCLUDE}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Where somebody else's files say a setting, and what."""
+
+    file: str
+    number: int
+    value: str
+
+
+def said_later(theirs: Mapping[str, str]) -> dict[str, Said]:
+    """By name, the last that is read after our settings: in their postgresql.conf behind the line that includes ours,
+    and in postgresql.auto.conf."""
+    text = theirs.get("postgresql.conf", "")
+    included = _INCLUDED.search(text)
+    place = text.count("\n", 0, included.end()) + 1 if included else len(text)
+    lines = [("postgresql.conf", number, line) for number, line in enumerate(text.split("\n"), start=1)][place:]
+    auto = theirs.get("postgresql.auto.conf", "").split("\n")
+    lines += [("postgresql.auto.conf", number, line) for number, line in enumerate(auto, start=1)]
+    return {name: Said(file, number, value) for file, number, line in lines for name, value in parse_conf(line).items()}
 
 
 def with_block(text: str, rules: str) -> str:
     """Their pg_hba.conf with our block ahead of its first rule: the first line that fits a login decides about it."""
     lines = without_block(text).split("\n")
-    place = next((number for number, line in enumerate(lines) if _RULE.match(line)), len(lines))
+    place = next((number for number, _ in rule_lines(lines)), len(lines))
     block = [BEGIN, *rules.strip("\n").split("\n"), END, ""]
     return "\n".join((*lines[:place], *block, *lines[place:]))
 
 
+def block_of(text: str) -> str:
+    """The rules of our block."""
+    return text.partition(f"{BEGIN}\n")[2].partition(END)[0]
+
+
 def without_block(text: str) -> str:
-    """Their pg_hba.conf as it was."""
-    lines, kept, inside = text.split("\n"), list[str](), False
-    for line in lines:
-        if line == BEGIN:
-            inside = True
-        elif inside and line == END:
-            inside = False
-        elif not inside:
-            kept.append(line)
-    if len(kept) < len(lines):
-        place = next((number for number, line in enumerate(kept) if _RULE.match(line)), len(kept))
-        if place and kept[place - 1] == "":
-            del kept[place - 1]
+    """Their pg_hba.conf as it was. Of a block whose end somebody took away, only the first line is known as ours."""
+    lines = text.split("\n")
+    marks = [line.rstrip() for line in lines]
+    kept, place = list[str](), 0
+    while place < len(lines):
+        if marks[place] != BEGIN:
+            kept.append(lines[place])
+        else:
+            place = _end_of_block(marks, place)
+        place += 1
     return "\n".join(kept)
+
+
+def _end_of_block(marks: Sequence[str], begin: int) -> int:
+    """The place of the block's last line: the blank one behind its end, if that is there."""
+    ends = (number for number, mark in enumerate(marks[begin + 1 :], start=begin + 1) if mark in (BEGIN, END))
+    end = next(ends, None)
+    if end is None or marks[end] == BEGIN:
+        return begin
+    return end + 1 if end + 1 < len(marks) and not marks[end + 1] else end
 
 
 NOT_INHERITED = MANAGED | {

@@ -55,6 +55,7 @@ for file in /etc/postgresql/*/*/postgresql.conf; do
     place=$(sed -n "s/^data_directory *= *'\([^']*\)'.*/\1/p" "$file" | tail -n 1)
     word=$(sed -n 's/^ *\([a-z]*\).*/\1/p' "$dir/start.conf" 2>/dev/null | head -n 1)
     say debian "$(basename "$(dirname "$dir")") $(basename "$dir") ${theirs:-5432} ${word:-auto} $place"
+    [ "$place" != "$data" ] || cluster=$(basename "$(dirname "$dir")")-$(basename "$dir")
     [ -n "$conf" ] || [ -e "$data/postgresql.conf" ] || [ "$place" != "$data" ] || conf=$file
 done
 [ -n "$conf" ] || conf=$data/postgresql.conf
@@ -78,7 +79,7 @@ if [ -x "$bin/postgres" ] && [ -x "$bin/pg_ctl" ]; then major=$(major_of "$bin")
 command -v pg_ctlcluster >/dev/null && say pg_ctlcluster yes
 if [ "$service" = systemd ]; then
     if [ -z "$unit" ] && command -v pg_ctlcluster >/dev/null; then
-        unit=postgresql@$(basename "$(dirname "$data")")-$(basename "$data")
+        unit=postgresql@${cluster:-$(basename "$(dirname "$data")")-$(basename "$data")}
     fi
     unit=${unit:-postgresql-$major}
     systemctl show --property=ActiveState,UnitFileState,MainPID "$unit.service" 2>/dev/null | sed "s/^/unit\t$unit /"
@@ -100,8 +101,17 @@ elif [ -f "$data/PG_VERSION" ] && [ -f "$data/global/pg_control" ]; then
     [ -e "$data/standby.signal" ] && say standby yes
     "$bin/pg_controldata" -D "$data" 2>/dev/null | sed 's/^/control\t/'
     beside=$(dirname "$conf")
+    # awk, unlike sed, ends a last line that has no newline: the next file would begin on it.
     for file in "$conf" "$beside/replctl.conf" "$beside/pg_hba.conf" "$data/postgresql.auto.conf"; do
-        [ -r "$file" ] && sed "s/^/file:${file##*/}\t/" "$file"
+        [ -r "$file" ] && awk -v key="file:${file##*/}" '{ print key "\t" $0 }' "$file"
+    done
+    for file in "$conf" "$beside/replctl.conf" "$beside/pg_hba.conf"; do
+        held=$(readlink -f -- "$file") || continue
+        if [ -e "$held" ] && [ ! -O "$held" ]; then say fixed "$file belongs to $(stat -c %U -- "$held")"
+        elif [ -e "$held" ] && ! id -G | grep -qwF "$(stat -c %g -- "$held")"; then
+            say fixed "$file belongs to the group $(stat -c %G -- "$held"), which $(id -un) is not in"
+        elif [ ! -w "$(dirname -- "$held")" ]; then say fixed "$(id -un) cannot make files in $(dirname -- "$held")"
+        fi
     done
     newest=$(ls "$data/pg_wal" 2>/dev/null | sed -n 's/^\([0-9A-F]\{8\}\)[0-9A-F]\{16\}$/\1/p' | sort -u | tail -n 1)
     say wal-timeline "$newest"
@@ -199,6 +209,7 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
         },
         other_majors=tuple(dir_ for dir_ in found["installed"] if dir_ != bin_dir),
         config_file=one("config-file"),
+        fixed_files=tuple(dict.fromkeys(found["fixed"])),
         debian_clusters=tuple(_debian_cluster(row) for row in found["debian"]),
         has_pg_ctlcluster=bool(found["pg_ctlcluster"]),
         unit=_unit(found["unit"]),

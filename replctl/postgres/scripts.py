@@ -5,6 +5,8 @@ Every script takes its values as arguments or on stdin; nothing is ever spliced 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from psycopg.conninfo import make_conninfo
 
 from replctl.model.inventory import Inventory, Node
@@ -114,6 +116,35 @@ def same_content(path: str) -> tuple[str, ...]:
 def rename(old: str, new: str) -> tuple[str, ...]:
     """Rename within one directory, durably."""
     return script('mv -fT -- "$1" "$2" && sync -- "$(dirname -- "$2")"', old, new)
+
+
+def install_config(data_dir: str, paths: Sequence[str], suffix: str) -> tuple[str, ...]:
+    """Put each file's successor, which has ``suffix``, in its place, durably; then have a live postmaster read them.
+
+    A file keeps its mode, group and the symbolic links to it; a new one has those of postgresql.conf. One of another
+    user is left alone, since it would change hands.
+    """
+    return script(
+        "data=$1 suffix=$2\nshift 2"
+        + ALIVE_FUNCTIONS
+        + r"""
+        put() {
+            held=$(readlink -f -- "$1") && like=$held || return
+            [ -e "$like" ] || like=$(dirname -- "$1")/postgresql.conf
+            [ ! -e "$held" ] || [ -O "$held" ] || { echo "$1 belongs to $(stat -c %U -- "$held")" >&2; return 1; }
+            new=$(mktemp -- "$held.replctl-tmp-XXXXXXXX") && cat -- "$1$suffix" >"$new" || return
+            [ ! -e "$like" ] || cp --attributes-only --preserve=mode,ownership -- "$like" "$new" || return
+            sync -- "$new" && mv -fT -- "$new" "$held" && rm -f -- "$1$suffix" && sync -- "$(dirname -- "$held")"
+        }
+        for file; do
+            put "$file" || { status=$?; rm -f -- "$new"; exit "$status"; }
+        done
+        ! alive || kill -s HUP "$pid"
+        """,
+        data_dir,
+        suffix,
+        *paths,
+    )
 
 
 def remove_file(path: str) -> tuple[str, ...]:

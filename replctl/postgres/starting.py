@@ -10,7 +10,7 @@ ALIVE = "alive"
 """What is printed of a server that was running already."""
 
 _FUNCTIONS = (
-    "data=$1 log=$2 sockets=$3 stop=$4 start=$5; shift 5"
+    "data=$1 log=$2 sockets=$3 stop=$4 start=$5 unit=$6; shift 6"
     + ALIVE_FUNCTIONS
     + OWN_FUNCTIONS
     + r"""
@@ -31,6 +31,13 @@ _BEFORE = r"""
     while alive && [ "$(status)" = stopping ]; do
         late "$deadline" && { echo "the old postmaster, pid $pid, is still stopping"; exit 3; }
         sleep 0.01
+    done
+    unit_ends() {
+        case $(systemctl show --property=ActiveState "$unit" 2>/dev/null) in *=active|*=deactivating) ;; *) false;; esac
+    }
+    while [ -n "$unit" ] && ! alive && unit_ends; do
+        late "$deadline" && break
+        sleep 0.05
     done
     make_sockets "$sockets"
     """
@@ -61,10 +68,10 @@ def start(
 ) -> tuple[str, ...]:
     """Start a server and wait until its pid file says that it accepts connections.
 
-    A postmaster on its way out is waited for first, for ``stop_seconds``. Prints ``alive`` when one was running
-    already, else ``started``. Status 3: not ready within ``start_seconds``; 4: it ended; both with the end of the
-    server's logs on stdout. The starting program's own status is not asked: pg_ctl says 0 of a standby that dies
-    right after its start.
+    What is on its way out is waited for first, for ``stop_seconds``: the postmaster, and Debian's unit, whose own stop
+    command would stop the next server just as well. Prints ``alive`` when one was running already, else ``started``.
+    Status 3: not ready within ``start_seconds``; 4: it ended; both with the end of the server's logs on stdout. The
+    starting program's own status is not asked: pg_ctl says 0 of a standby that dies right after its start.
     """
     text = _FUNCTIONS + _BEFORE + _START + _AFTER
     return script(text, *_arguments(layout, socket_dir, stop_seconds, start_seconds), *_starter(layout, bin_dir))
@@ -82,7 +89,14 @@ def after_start(layout: Layout, socket_dir: str, *, start_seconds: float) -> tup
 
 def _arguments(layout: Layout, socket_dir: str, stop_seconds: float, start_seconds: float) -> tuple[str, ...]:
     seconds = (str(max(1, round(some))) for some in (stop_seconds, start_seconds))
-    return (layout.data_dir, layout.start_log, socket_dir, *seconds)
+    return (layout.data_dir, layout.start_log, socket_dir, *seconds, _unit_beside(layout))
+
+
+def _unit_beside(layout: Layout) -> str:
+    """Debian's unit of a cluster that something else starts: systemd itself has a start wait for the stop before it."""
+    if layout.service is ServiceManager.SYSTEMD or layout.debian is None:
+        return ""
+    return f"postgresql@{layout.debian.version}-{layout.debian.name}.service"
 
 
 def _starter(layout: Layout, bin_dir: str) -> tuple[str, ...]:

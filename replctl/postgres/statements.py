@@ -114,15 +114,17 @@ select slot_name as name, slot_type as kind, active, temporary, active_pid, rest
   from pg_replication_slots order by slot_name
 """
 
-# A password that has expired lets nobody in, as if the role had no LOGIN.
+# A password that has expired lets nobody in, as if the role had no LOGIN; nor does CONNECTION LIMIT 0.
 ROLES: Final[LiteralString] = """
-select rolname as name, rolcanlogin and coalesce(rolvaliduntil > now(), true) as can_login, rolsuper as superuser,
+select rolname as name, rolconnlimit = 0 as shut, rolsuper as superuser,
+       rolcanlogin and coalesce(rolvaliduntil > now(), true) and (rolsuper or rolconnlimit <> 0) as can_login,
        rolreplication as replication, rolpassword as verifier
   from pg_authid where rolname = any(%(names)s)
 """
 
+# The one alone: the name of another one may be in an encoding that nobody knows (SQL_ASCII).
 DATABASES: Final[LiteralString] = """
-select datname as name, pg_get_userbyid(datdba) as owner from pg_database where not datistemplate
+select datname as name, pg_get_userbyid(datdba) as owner, datallowconn as open from pg_database where datname = %(name)s
 """
 
 # Of a session that was there at the reload, this is the moment at which the session itself has read the files.
@@ -130,8 +132,9 @@ CONF_LOADED: Final[LiteralString] = "select pg_conf_load_time() as at"
 
 PENDING_RESTART: Final[LiteralString] = "select name from pg_settings where pending_restart order by name"
 
+# A rule that is in use all the same has its fields beside the error, such as a hostssl rule without ssl.
 HBA_ERRORS: Final[LiteralString] = """
-select line_number, error from pg_hba_file_rules where error is not null order by line_number
+select line_number, error from pg_hba_file_rules where error is not null and type is null order by line_number
 """
 
 # What pg_rewind calls on its source (PostgreSQL docs, pg_rewind, Notes).

@@ -7,7 +7,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import LiteralString
 
-from replctl.model.errors import CommandFailedError, RefusedError, ReplctlError
+from replctl.model.errors import CommandFailedError, ConnectionLostError, RefusedError, ReplctlError
 from replctl.model.inventory import AppHost
 from replctl.model.secret import Secret
 from replctl.postgres.scripts import script
@@ -37,13 +37,14 @@ cat -- "$file"
 """
 
 # mktemp opens with O_EXCL and mode 0600, and the owner is right before any content is there. mv -T replaces what
-# stands in a name's place and enters or follows nothing. The lock keeps other runs away, where the host has flock; an
-# editor knows no lock, so the file is compared once more just before it is replaced.
+# stands in a name's place and enters or follows nothing. When the sender is killed midway stdin ends as it does after
+# the whole text: only a checksum tells. The lock keeps other runs away, where the host has flock; an editor knows no
+# lock, so the file is compared once more just before it is replaced.
 _WRITE: LiteralString = r"""
 umask 077
 cd -- "$1" || exit 10
 file=./$2
-IFS= read -r expected || exit 1
+IFS=' ' read -r expected wanted || exit 1
 if command -v flock >/dev/null; then
     exec 9<.
     flock 9 2>/dev/null
@@ -65,6 +66,8 @@ make() {
 }
 make "$2"; new=$made
 { cat >"$new" && sync -- "$new"; } || exit 17
+sum=$(sha256sum <"$new")
+[ "${sum%% *}" = "$wanted" ] || exit 18
 if [ -n "$owner" ]; then
     make "$2"; old=$made
     { cat -- "$file" >"$old" && sync -- "$old"; } || exit 17
@@ -130,11 +133,16 @@ def write_app_file(runner: Runner, host: AppHost, text: Secret, seen: AppFile) -
 
     Raises ChangedMeanwhileError when the file is not as it was ``seen``; else like read_app_file.
     """
-    expected = "absent" if seen.text is None else hashlib.sha256(seen.text.reveal().encode()).hexdigest()
+    expected = "absent" if seen.text is None else _checksum(seen.text)
     command = script(_WRITE, *_place(host), "due" if host.reload else "")
-    result = runner.run(command, stdin=Secret(f"{expected}\n{text.reveal()}"), timeout=FILE_SECONDS, check=False)
+    stdin = Secret(f"{expected} {_checksum(text)}\n{text.reveal()}")
+    result = runner.run(command, stdin=stdin, timeout=FILE_SECONDS, check=False)
     if result.status != 0:
         raise _failure(host, result)
+
+
+def _checksum(text: Secret) -> str:
+    return hashlib.sha256(text.reveal().encode()).hexdigest()
 
 
 def close_app_file(runner: Runner, host: AppHost) -> None:
@@ -173,6 +181,12 @@ def _failure(host: AppHost, result: CommandResult) -> ReplctlError:
     }
     if result.status in refusals:
         return _refused(host, *refusals[result.status])
+    if result.status == 18:
+        return ConnectionLostError(
+            f"{host.label}: what was sent did not arrive as a whole, and was thrown away",
+            hint=f"Mend the way to {host.ssh_host}.",
+            node=None,
+        )
     if result.status == 16:
         return ChangedMeanwhileError(
             f"{host.label}: somebody else changed it just now", hint="See who writes to that file."

@@ -35,6 +35,8 @@ def open_psql(
         (
             "env",
             f"PGOPTIONS={options}",
+            # What we write is UTF-8. Without a terminal psql takes the database's own encoding for granted.
+            "PGCLIENTENCODING=UTF8",
             f"{bin_dir}/psql",
             "--no-psqlrc",
             "--quiet",
@@ -159,7 +161,9 @@ class PsqlDatabase:
             words = "it ended"
         return SqlError(
             f"{self.node}: no session through the local socket: {words}",
-            hint=f"Let the OS user in there: `local all all peer` in pg_hba.conf of {self.node}, and its role.",
+            hint=f"See that postgres.port of {self.node} is the server's, and that it has a socket there. `local all "
+            "all peer` in pg_hba.conf and a superuser of the OS user's name let replctl in; so does an admin role with "
+            "the inventory's password, from 127.0.0.1.",
             node=self.node,
             sqlstate=None,
         )

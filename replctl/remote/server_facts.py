@@ -45,6 +45,7 @@ def read_facts(database: Database, node: Node, inventory: Inventory, passwords: 
     server = database.fetch(statements.SERVER)[0]
     role = _one(database, statements.REPLICA if server["in_recovery"] else statements.PRIMARY)
     settings = _settings(database)
+    databases = database.fetch(statements.DATABASES, {"name": inventory.app.database})
     facts = ServerFacts(
         version_num=server["version_num"],
         version=server["version"],
@@ -55,7 +56,8 @@ def read_facts(database: Database, node: Node, inventory: Inventory, passwords: 
         slots=tuple(_slot(row) for row in database.fetch(statements.SLOTS)),
         walsenders=tuple(_walsender(row) for row in role["walsenders"]),
         roles=_roles(database, inventory, passwords),
-        databases={row["name"]: row["owner"] for row in database.fetch(statements.DATABASES)},
+        databases={row["name"]: row["owner"] for row in databases},
+        closed_databases=tuple(row["name"] for row in databases if not row["open"]),
         rewind_granted=_one(database, statements.REWIND_GRANTED, role=inventory.replication.user)["granted"],
         hba_errors=tuple(f"line {row['line_number']}: {row['error']}" for row in database.fetch(statements.HBA_ERRORS)),
         archive_backlog=server["archive_backlog"],

@@ -7,7 +7,7 @@ import pwd
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +17,14 @@ import pytest
 from replctl.execution.context import Changed, Context, Effect, Stopwatch, Unchanged
 from replctl.execution.handlers.app_hosts import push_env
 from replctl.model.actions import PushEnv
-from replctl.model.errors import InterruptedByOperator, ReplctlError
+from replctl.model.errors import ConnectionLostError, InterruptedByOperator, ReplctlError
 from replctl.model.inventory import App, AppHost, SshSettings
 from replctl.model.plan import Step
 from replctl.model.secret import EnvSecret, Passwords, Secret
-from replctl.remote.app_files import ChangedMeanwhileError, read_app_file, write_app_file
+from replctl.remote.app_files import AppFile, ChangedMeanwhileError, read_app_file, write_app_file
 from replctl.remote.dial import Dialer
 from replctl.remote.links import Links
+from replctl.remote.ports import CommandResult
 from replctl.remote.shell_runner import ShellRunner
 from replctl.remote.ssh import SshHost
 from replctl.remote.ssh_config import SshConfig
@@ -266,6 +267,26 @@ def test_a_change_in_between_is_not_lost(place: Place) -> None:
     with pytest.raises(ChangedMeanwhileError):
         write_app_file(place.runner, place.host, Secret("A=1\nB=1\n"), seen)
     assert set(place.seen()) == set()
+
+
+def test_a_text_that_arrives_in_part_replaces_nothing(place: Place) -> None:
+    """As when the sender is killed: the host sees stdin end, and nothing else."""
+    place.put(URLS)
+    before = place.seen()
+    with pytest.raises(ConnectionLostError, match="did not arrive as a whole"):
+        write_app_file(CutShort(place.runner), place.host, Secret("A=1\n" * 50_000), AppFile(Secret(URLS)))
+    assert place.seen() == before
+
+
+@dataclass(frozen=True)
+class CutShort:
+    """A way to the host on which the end of what is sent gets lost."""
+
+    runner: ShellRunner
+
+    def run(self, argv: Sequence[str], *, stdin: Secret, timeout: float, check: bool) -> CommandResult:
+        half = Secret(stdin.reveal()[: len(stdin.reveal()) // 2])
+        return self.runner.run(argv, stdin=half, timeout=timeout, check=check)
 
 
 def test_one_that_appears_in_between_is_not_lost(place: Place) -> None:

@@ -1,8 +1,11 @@
-"""The scripts that stop a server and move its data directory aside, on processes that look like postmasters."""
+"""The scripts that stop a server, move its data directory aside and give it new files, on processes that look like
+postmasters."""
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from replctl.postgres.scripts import GONE, NOT_OURS, RUNS, TIMED_OUT, set_aside, stop
+from replctl.postgres.scripts import GONE, NOT_OURS, RUNS, TIMED_OUT, install_config, set_aside, stop
 
 OBEDIENT = "trap 'exit 0' INT; echo ready; while :; do sleep 0.05; done"
+TOLD = "trap 'echo reload' HUP; echo ready; while :; do sleep 0.05; done"
 DEAF = "trap '' INT; echo ready; while :; do sleep 0.05; done"
 
 
@@ -118,3 +122,44 @@ class TestSetAside:
         data.write_text("a file")
         assert aside(data).returncode == NOT_OURS
         assert names(data) == ["main", "real"]
+
+
+class TestInstallConfig:
+    def test_a_server_that_runs_is_told_in_the_same_breath(self, data: Path) -> None:
+        """Nobody is needed for it who may be gone by then."""
+        with postmaster(data, TOLD) as process:
+            assert run(install(data, "a.conf", "b.conf")).returncode == 0
+            assert process.stdout is not None
+            assert process.stdout.readline() == "reload\n"
+        assert {(data / name).read_text() for name in ("a.conf", "b.conf")} == {"new"}
+
+    def test_a_file_keeps_its_mode_and_the_link_to_it_and_a_new_one_is_like_its_neighbour(self, data: Path) -> None:
+        command = install(data, "postgresql.conf", "replctl.conf")
+        (data / "replctl.conf").unlink()
+        kept = (data / "postgresql.conf").rename(data.parent / "kept.conf")
+        kept.chmod(0o640)
+        (data / "postgresql.conf").symlink_to(kept)
+        assert run(command).returncode == 0
+        assert (data / "postgresql.conf").is_symlink()
+        assert kept.read_text() == "new"
+        assert {stat.S_IMODE((data / name).stat().st_mode) for name in ("postgresql.conf", "replctl.conf")} == {0o640}
+        assert names(data) == ["kept.conf", "main"]
+        assert sorted(path.name for path in data.glob("*.conf*")) == ["postgresql.conf", "replctl.conf"]
+
+    def test_one_of_another_user_is_left_alone(self, data: Path) -> None:
+        command = install(data, "a.conf")
+        os.chown(data / "a.conf", 54321, -1)
+        assert run(command).returncode != 0
+        assert (data / "a.conf").read_text() == "old"
+
+    def test_none_is_needed(self, data: Path) -> None:
+        assert run(install(data, "a.conf")).returncode == 0
+        assert (data / "a.conf").read_text() == "new"
+        assert run(install_config(str(data), [f"{data}/a.conf"], ".new")).returncode != 0
+
+
+def install(data: Path, *names: str) -> tuple[str, ...]:
+    for name in names:
+        (data / name).write_text("old")
+        (data / f"{name}.new").write_text("new")
+    return install_config(str(data), [f"{data}/{name}" for name in names], ".new")

@@ -13,7 +13,19 @@ from replctl.model.plan import Plan
 from replctl.model.values import NodeName
 from replctl.planning.consent import Consent
 from tests.properties.clusters import Event, Past, pasts
-from tests.properties.intents import KEEPS_DIRECTORY, ROLLING, Intent, links_are_sound, may_run
+from tests.properties.intents import (
+    CONFIG,
+    ENV_WRITE,
+    IN_PLACE,
+    KEEPS_DIRECTORY,
+    ROLLING,
+    ROTATIONS,
+    SWITCHOVER,
+    Intent,
+    changes,
+    links_are_sound,
+    may_run,
+)
 from tests.properties.world import World
 
 DEATHS = ("crashed", "crashed ahead", "gone", "isolated", "stopped by hand")
@@ -21,9 +33,14 @@ RETURNS = ("superseded", "superseded", "left behind")
 BEFORE = {
     "failover": DEATHS,
     "rejoin": RETURNS,
-    "promote": (None, "silent", "silent", "stopped by hand"),
+    "promote": (None, *("silent",) * 4, "stopped by hand"),
+    "restart": (None, "half raised", "half lowered"),
     "remove-replica": (None, "data lost"),
     "init-primary": ("old config", "old config", "without role", "stopped by hand"),
+    **dict.fromkeys(CONFIG, ("raised", "raised", "lowered", "raised and lowered", "half raised", "half lowered")),
+    IN_PLACE: ("raised", *("lowered",) * 4, "half lowered"),
+    **{command: (f"new {kind.value} password",) for command, kind in ROTATIONS.items()},
+    ENV_WRITE: ("wrong env file", "no env file", "another app host", "no copies"),
 }
 """What has to happen before there is anything rare to do for a command: to the primary, or one of its standbys."""
 OF_STANDBYS = ("silent", "data lost")
@@ -34,19 +51,28 @@ STATED = {
 ENOUGH = {"failover": frozenset(Consent), "rejoin": frozenset({Consent.DISCARD})}
 """What is stated where less is refused."""
 WEIGHTS = {
-    "promote": 4,
-    "failover": 3,
-    "rejoin": 4,
+    "promote": 7,
+    "failover": 4,
+    "rejoin": 5,
     "add-replica": 3,
-    "remove-replica": 3,
+    "remove-replica": 5,
     KEEPS_DIRECTORY: 2,
     "restart": 1,
     ROLLING: 1,
-    "init-primary": 4,
+    "init-primary": 3,
+    **dict.fromkeys(CONFIG, 1),
+    IN_PLACE: 2,
+    **dict.fromkeys(ROTATIONS, 1),
+    ENV_WRITE: 1,
 }
 COMMANDS = tuple(command for command, weight in WEIGHTS.items() for _ in range(weight))
-RARE = (*("rejoin",) * 6, *("failover",) * 2, "promote", *("remove-replica",) * 4, *("init-primary",) * 2)
+RARE = (
+    *(*("rejoin",) * 16, *("failover",) * 4, *("promote",) * 4, *("remove-replica",) * 22, *("init-primary",) * 2),
+    *(*CONFIG, *(IN_PLACE,) * 5, *ROTATIONS),
+)
 """What has steps that the others do not come across: they get a share of their own."""
+MOVES = ("promote", ROLLING, SWITCHOVER)
+"""Commands after which the application has to learn of another primary."""
 MAY_START_BROKEN = ("add-replica", "rejoin")
 """Commands that mend links; the others leave a broken one to them."""
 
@@ -73,7 +99,10 @@ class Case:
 @st.composite
 def cases(draw: st.DrawFn, commands: tuple[str, ...] = COMMANDS) -> Case:
     command = draw(st.sampled_from(commands))
-    past = _led_up_to(draw, draw(pasts()), command)
+    past = draw(pasts())
+    if command in MOVES:
+        past = replace(past, wanted=replace(past.wanted, app_hosts=1))
+    past = _led_up_to(draw, past, command)
     intent = _feasible(draw, past, command)
     assume(intent is not None)
     assert intent is not None
@@ -85,14 +114,14 @@ def cases(draw: st.DrawFn, commands: tuple[str, ...] = COMMANDS) -> Case:
 def _led_up_to(draw: st.DrawFn, past: Past, command: str) -> Past:
     kind = draw(st.sampled_from(BEFORE[command])) if command in BEFORE else None
     if command == "init-primary" and draw(st.integers(0, 2)) == 0:
-        return Past(past.size, 0, ())
+        return Past(past.size, 0, (), past.wanted)
     world = past.world
     if kind is None or len(world.rightful) != 1:
         return past
     (primary,) = world.rightful
     standby = draw(st.sampled_from(_standbys(world) or [primary]))
     event = Event(kind, standby, primary) if kind in OF_STANDBYS else Event(kind, primary, standby)
-    return replace(past, events=(*past.events, event))
+    return past.followed_by(event)
 
 
 def _standbys(world: World) -> list[NodeName]:
@@ -120,6 +149,9 @@ def _feasible(draw: st.DrawFn, past: Past, command: str) -> Intent | None:
         for consents in dict.fromkeys((stated, ENOUGH.get(command, stated))):
             intent = Intent(command, nodes, consents)
             plan = intent.plan(world)
-            if isinstance(plan, Plan) and any(plan.steps) and may_run(world, plan):
+            worth = command == ENV_WRITE or (
+                isinstance(plan, Plan) and any(changes(world, step) for step in plan.steps)
+            )
+            if isinstance(plan, Plan) and worth and any(plan.steps) and may_run(world, plan):
                 return intent
     return None

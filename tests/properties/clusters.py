@@ -8,12 +8,13 @@ from functools import cached_property, reduce
 
 from hypothesis import strategies as st
 
-from replctl.model.actions import Promote, StartPostgres, StopPostgres
+from replctl.model.actions import Promote, RoleKind, StartPostgres, StopPostgres
 from replctl.model.values import NodeName
 from replctl.planning.consent import Consent
 from tests.properties.intents import Intent, names, run_wholly
 from tests.properties.simulate import NotPossibleError, by_hand
 from tests.properties.wal import Wal
+from tests.properties.wanted import SETTINGS, USUAL, Wanted
 from tests.properties.world import Directory, Machine, World, clients_write, settled, streams, wrote
 
 
@@ -187,6 +188,36 @@ def _data_lost(world: World, event: Event) -> World:
     return settled(world.with_machine(event.node, data=None, running=False, in_recovery=False))
 
 
+def _inventory_changes(change: Callable[[Wanted, int], Wanted]) -> Callable[[World, Event], World]:
+    """``change`` is told which of the settings it is about."""
+
+    def happens(world: World, event: Event) -> World:
+        names = list(world.machines)
+        place = (names.index(event.node) + names.index(event.other)) % len(SETTINGS)
+        return settled(replace(world, wanted=change(world.wanted, place)))
+
+    return happens
+
+
+def _half(kind: str) -> Callable[[World, Event], World]:
+    """The files say it everywhere, and nobody has restarted for it."""
+
+    def happens(world: World, event: Event) -> World:
+        return run_wholly(OF_INVENTORY[kind](world, event), Intent("config apply", (event.node,)))
+
+    return happens
+
+
+def _new_password(kind: RoleKind) -> Callable[[World, Event], World]:
+    """A new one before the last is known everywhere would be one more that nobody can log in with."""
+
+    def happens(world: World, _: Event) -> World:
+        known = all(data.verifiers.get(kind, 0) == world.wanted.passwords[kind] for _, _, data in world.members())
+        return replace(world, wanted=world.wanted.with_password(kind)) if known else world
+
+    return happens
+
+
 EVENTS: dict[str, Callable[[World, Event], World]] = {
     "init-primary": _init,
     "add-replica": _add,
@@ -212,7 +243,7 @@ EVENTS: dict[str, Callable[[World, Event], World]] = {
     "lost slot": _lost_slot,
     "recycled": _recycled,
     "data lost": _data_lost,
-    "no passfile": lambda world, event: settled(world.with_machine(event.node, passfile=False)),
+    "no passfile": lambda world, event: settled(world.with_machine(event.node, passfile=0)),
     "no env file": lambda world, _: replace(world, env=None),
     "wrong env file": lambda world, event: replace(world, env=(event.node, (event.other,))),
     "unreachable": lambda world, event: world.with_machine(event.node, reachable=False),
@@ -220,7 +251,24 @@ EVENTS: dict[str, Callable[[World, Event], World]] = {
     "silent": lambda world, event: world.with_machine(event.node, silent=world[event.node].in_recovery),
     "stalled": lambda world, event: world.with_machine(event.node, stalled=True),
 }
-QUIET = tuple(kind for kind in EVENTS if kind != "stalled")
+OF_INVENTORY: dict[str, Callable[[World, Event], World]] = {
+    "raised": _inventory_changes(lambda wanted, place: wanted.with_setting(place, 1)),
+    "lowered": _inventory_changes(lambda wanted, place: wanted.with_setting(place, -1)),
+    "raised and lowered": _inventory_changes(
+        lambda wanted, place: wanted.with_setting(place, 1).with_setting((place + 1) % 5, -1)
+    ),
+    **{f"new {kind.value} password": _new_password(kind) for kind in RoleKind},
+    "half raised": _half("raised"),
+    "half lowered": _half("lowered"),
+    "another app host": lambda world, _: replace(
+        world, wanted=replace(world.wanted, app_hosts=world.wanted.app_hosts + 1)
+    ),
+    "no copies": lambda world, _: replace(world, copies={}),
+}
+"""The operator changes the inventory. What other commands make of it before the one that is made for it is told apart
+by the cases."""
+EVENTS |= OF_INVENTORY
+QUIET = tuple(kind for kind in EVENTS if kind != "stalled" and kind not in OF_INVENTORY)
 """Without a standby that receives nothing, every step of a plan can be done."""
 
 
@@ -240,19 +288,28 @@ class Past:
     size: int
     grown: int
     events: tuple[Event, ...]
+    wanted: Wanted = USUAL
+    """What the inventory says when the cluster is made."""
 
     def __repr__(self) -> str:
         told = [f"{event.kind} {event.node}/{event.other}" for event in self.events]
-        return f"{self.size} nodes, {self.grown} of them made; {told}"
+        return f"{self.size} nodes, {self.grown} of them made, {self.wanted.app_hosts} app hosts; {told}"
 
     @cached_property
     def world(self) -> World:
-        world = World({name: Machine() for name in names(self.size)})
+        world = World({name: Machine() for name in names(self.size)}, wanted=self.wanted)
         if self.grown > 0:
             world = run_wholly(world, Intent("init-primary", (names(self.size)[0],)))
         if self.grown > 1:
             world = run_wholly(world, Intent("add-replica", tuple(names(self.size)[1 : self.grown])))
         return replace(reduce(happened, self.events, world), run="run-1")
+
+    def followed_by(self, event: Event) -> Past:
+        """The same past and one more event; what came before is not gone through again."""
+        longer = replace(self, events=(*self.events, event))
+        before = replace(self.world, run=World.run)
+        longer.__dict__["world"] = replace(happened(before, event), run=self.world.run)
+        return longer
 
 
 @st.composite
@@ -260,4 +317,5 @@ def pasts(draw: st.DrawFn, kinds: tuple[str, ...] = QUIET) -> Past:
     """Nothing at all, a primary alone, or a primary with all or some replicas; and then what life adds."""
     size = draw(st.integers(1, 5))
     grown = draw(st.sampled_from((0, 1, 1, (size + 1) // 2, size, size)))
-    return Past(size, grown, tuple(draw(st.lists(an_event(size, kinds), max_size=4))))
+    events = tuple(draw(st.lists(an_event(size, kinds), max_size=4)))
+    return Past(size, grown, events, replace(USUAL, app_hosts=draw(st.sampled_from((0, 0, 0, 1)))))

@@ -10,7 +10,8 @@ from replctl.model import actions
 from replctl.model.errors import ReplctlError
 from replctl.model.values import NodeName
 from tests.properties.wal import Wal
-from tests.properties.world import Directory, Machine, World, can_log_in, settled, streams
+from tests.properties.wanted import enough, ordered
+from tests.properties.world import CONF, Directory, Machine, World, can_log_in, settled, streams
 
 
 class NotPossibleError(ReplctlError):
@@ -51,12 +52,15 @@ def start(world: World, node: NodeName, _: object = None) -> World:
     if machine.running:
         return world
     data = data_of(machine)
-    demand(not data.signal or _newest_timeline_is_its_own(data), "it does not contain the minimum recovery point")
+    settings = ordered(data.files.get(CONF, ""))
     if data.signal:
+        demand(_newest_timeline_is_its_own(data), "it does not contain the minimum recovery point")
+        demand(enough(settings, data.demanded), "recovery aborted because of insufficient parameter settings")
         world = world.with_data(node, state="in archive recovery")
-    else:  # a primary writes of itself, at the latest what it does for its standbys every 15 s
-        world = world.with_data(node, state="in production", wal=data.wal.written(1))
-    return world.with_machine(node, running=True, in_recovery=data.signal, loaded=data.files, alone=False)
+    else:  # a primary writes of itself: what it has in force, and what it does for its standbys every 15 s
+        world = world.with_data(node, state="in production", wal=data.wal.written(1), demanded=settings)
+    changed = {"running": True, "in_recovery": data.signal, "loaded": data.files, "in_force": settings}
+    return world.with_machine(node, alone=False, **changed)
 
 
 def _newest_timeline_is_its_own(data: Directory) -> bool:
@@ -111,7 +115,14 @@ def makes(word: str) -> Callable[[World, NodeName, Any], World]:
 
 
 def create_role(world: World, node: NodeName, action: actions.CreateRole) -> World:
-    return makes(action.kind.value)(world, node, action)
+    return with_verifier(makes(action.kind.value)(world, node, action), node, action.kind)
+
+
+def with_verifier(world: World, node: NodeName, kind: actions.RoleKind, number: int | None = None) -> World:
+    """A role's password becomes the inventory's, or an earlier one."""
+    verifiers = writable(world, node).verifiers
+    wanted = world.wanted.passwords[kind] if number is None else number
+    return world.with_data(node, verifiers={**verifiers, kind: wanted}) if verifiers.get(kind) != wanted else world
 
 
 def create_slot(world: World, node: NodeName, action: actions.CreateSlot) -> World:
@@ -124,7 +135,7 @@ def drop_slot(world: World, node: NodeName, action: actions.DropSlot) -> World:
 
 def check_login(world: World, node: NodeName, action: actions.CheckLogin) -> World:
     # replctl itself offers the password here; the passfile is only written afterwards.
-    with_password = world.with_machine(node, passfile=True)
+    with_password = world.with_machine(node, passfile=world.wanted.passwords[actions.RoleKind.REPLICATION])
     demand(can_log_in(with_password, node, action.target), f"{node} cannot log in at {action.target}")
     return world
 
@@ -171,7 +182,8 @@ def promote(world: World, node: NodeName, _: actions.Promote) -> World:
 def promoted(world: World, node: NodeName) -> World:
     """The new timeline begins where the WAL ends; pg_control names it only after its first checkpoint."""
     wal = data_of(world[node]).wal.promoted(world.branches)
-    world = world.with_data(node, wal=wal, state="in production", signal=False)
+    own = world[node].in_force  # it tells its standbys at once what it has in force
+    world = world.with_data(node, wal=wal, state="in production", signal=False, demanded=own)
     world = replace(world, branches=world.branches + 1, line=wal.branches)
     return world.with_machine(node, in_recovery=False, promotion_pending=False)
 
@@ -188,7 +200,7 @@ def probe_write(world: World, node: NodeName, _: actions.ProbeWrite) -> World:
 def publish_env(world: World, _: NodeName | None, action: actions.PublishEnv) -> World:
     writable(world, action.primary)
     streaming = tuple(name for name in action.replicas if streams(world, name, action.primary))
-    return replace(world, env=(action.primary, streaming))
+    return replace(world, env=(action.primary, streaming), env_password=world.wanted.passwords[actions.RoleKind.APP])
 
 
 def note_debt(world: World, _: NodeName | None, action: actions.NoteFenceDebt) -> World:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from replctl.model import actions
-from replctl.model.actions import ConfigFile, Place, Promise
+from replctl.model.actions import ConfigFile, Place, Promise, RoleKind
 from replctl.model.values import NodeName
 from tests.properties.effects import data_of, demand, running, stopped, writable
 from tests.properties.observed import wal_tail
@@ -16,7 +16,8 @@ from tests.properties.world import Directory, World, can_log_in
 def init_cluster(world: World, node: NodeName, _: actions.InitCluster) -> World:
     _clear_staging(world, node)
     wal = Wal(((world.branches, 0),), 10)
-    made = Directory(f"72770000{world.branches}", wal, "shut down", checkpoint=9)
+    admin = {RoleKind.ADMIN: world.wanted.passwords[RoleKind.ADMIN]}
+    made = Directory(f"72770000{world.branches}", wal, "shut down", checkpoint=9, verifiers=admin)
     world = replace(world, branches=world.branches + 1)
     return world.with_machine(node, staging=made, staging_run=world.run)
 
@@ -72,11 +73,11 @@ def remove_staging(world: World, node: NodeName, _: actions.RemoveStaging) -> Wo
 
 
 def write_passfile(world: World, node: NodeName, _: actions.WritePassfile) -> World:
-    return world.with_machine(node, passfile=True)
+    return world.with_machine(node, passfile=world.wanted.passwords[RoleKind.REPLICATION])
 
 
 def remove_passfile(world: World, node: NodeName, _: actions.RemovePassfile) -> World:
-    return world.with_machine(node, passfile=False)
+    return world.with_machine(node, passfile=0)
 
 
 def base_backup(world: World, node: NodeName, action: actions.BaseBackup) -> World:
@@ -140,6 +141,8 @@ def rewind(world: World, node: NodeName, action: actions.Rewind) -> World:
         data,
         wal=source.wal,
         sql=source.sql,
+        verifiers=source.verifiers,
+        demanded=source.demanded,
         state="in archive recovery",
         checkpoint=source.checkpoint,
         checkpoint_timeline=source.checkpoint_timeline,

@@ -1,29 +1,43 @@
-"""The operator's commands over the simulation, as replctl itself makes them, and when the goal of each holds."""
+"""The operator's commands over the simulation, as replctl itself makes them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
 from replctl.execution import intents, pipeline
-from replctl.model.actions import InitCluster
+from replctl.model.actions import InitCluster, PublishEnv, RoleKind
+from replctl.model.app_actions import CountAppSessions, PushEnv
 from replctl.model.facts import ClusterFacts
-from replctl.model.plan import Plan, Refused
+from replctl.model.plan import Plan, Refused, Step
 from replctl.model.values import SLOT_PREFIX, NodeName
 from replctl.observe import Inquiry
+from replctl.planning.config_apply import Restarting
 from replctl.planning.consent import Consent
 from replctl.planning.fencing import after_fencing, plan_with_fencing
 from replctl.planning.remove_replica import Directory
-from tests.properties.observed import observed, situation, tried_logins, wal_tail
+from tests.properties.observed import configurations, observed, situation, tried_logins, wal_tail
 from tests.properties.simulate import NotPossibleError, simulate
-from tests.properties.world import HBA, World, can_log_in, clients_write, configs, streams
+from tests.properties.world import HBA, World, can_log_in, clients_write
 from tests.properties.world import Directory as Disk
 
 KEEPS_DIRECTORY = "remove-replica --keep-data"
 ROLLING = "restart --rolling"
 STARTS = ("init-primary", "add-replica", "rejoin")
 """After these the named nodes come back with their hosts."""
+IN_PLACE = "config apply --restart --restart-primary"
+SWITCHOVER = "config apply --restart --switchover"
+CONFIG = {
+    "config apply": frozenset[Restarting](),
+    "config apply --restart": frozenset({Restarting.REPLICAS}),
+    IN_PLACE: frozenset({Restarting.REPLICAS, Restarting.PRIMARY}),
+    SWITCHOVER: frozenset({Restarting.REPLICAS, Restarting.SWITCHOVER}),
+}
+"""What each may restart."""
+ROTATIONS = {f"rotate-password {kind.value}": kind for kind in RoleKind}
+ENV_WRITE = "env --write"
 ENDLESS = ("restart", ROLLING)
 """Done again from the beginning by every run."""
 
@@ -47,6 +61,15 @@ class Intent:
         return plan_with_fencing(situation(world, facts), intent.plan)
 
     def _intent(self, world: World) -> pipeline.Intent:
+        if self.command in CONFIG:
+            return intents.config_apply(world.inventory, (), CONFIG[self.command])
+        if self.command in ROTATIONS:
+            return intents.rotate_password(world.inventory, ROTATIONS[self.command])
+        if self.command == ENV_WRITE:
+            return intents.write_env()
+        return self._of_members(world)
+
+    def _of_members(self, world: World) -> pipeline.Intent:
         match self.command:
             case "add-replica":
                 return intents.add_replica(self.nodes, None)
@@ -70,7 +93,8 @@ class Intent:
 
 def _answered(world: World, facts: ClusterFacts, inquiry: Inquiry) -> ClusterFacts:
     tails = tuple(wal_tail(world, name, ranges) for name, ranges in inquiry.wal)
-    return replace(facts, logins=tried_logins(world, inquiry.login_from, inquiry.login_at), wal=tails)
+    logins = tried_logins(world, inquiry.login_from, inquiry.login_at)
+    return replace(facts, logins=logins, wal=tails, configurations=configurations(world, inquiry.settings))
 
 
 def run_wholly(world: World, intent: Intent) -> World:
@@ -93,6 +117,23 @@ def retried(world: World, intent: Intent) -> Intent:
     return replace(intent, consents=intent.consents | {Consent.RECLONE})
 
 
+def as_told(world: World, intent: Intent, ran: Sequence[NodeName]) -> World:
+    """What the refusals of a broken-off ``config apply --switchover`` ask for first: a node that it left stopped is
+    started in its role, the switchover is finished, and the replicas that it did not come to have to have what the
+    candidate has already."""
+    if intent.command != SWITCHOVER:
+        return world
+    for name in ran:
+        if not world[name].running:
+            world = run_wholly(world, Intent("restart", (name,)))
+    for name in ran:
+        if not world.writable:
+            world = run_wholly(world, Intent("promote", (name,)))
+    for _ in range(2):  # the first one only starts what is stopped
+        world = run_wholly(world, Intent("config apply --restart", intent.nodes))
+    return world
+
+
 def an_intent(size: int) -> st.SearchStrategy[Intent]:
     one = st.sampled_from(names(size)).map(lambda name: (name,))
     some = st.lists(st.sampled_from(names(size)), min_size=1, max_size=size, unique=True).map(tuple)
@@ -107,6 +148,7 @@ def an_intent(size: int) -> st.SearchStrategy[Intent]:
         st.builds(Intent, st.just("add-replica"), some),
         st.builds(Intent, st.sampled_from(("remove-replica", KEEPS_DIRECTORY)), one),
         st.builds(Intent, st.just("init-primary"), one),
+        st.builds(Intent, st.sampled_from((*CONFIG, *ROTATIONS, ENV_WRITE)), one),
     )
 
 
@@ -118,6 +160,11 @@ def may_run(world: World, plan: Plan) -> bool:
     """With every node that has data out of reach nobody can know that there is a cluster already."""
     makes_a_cluster = any(isinstance(step.action, InitCluster) for step in plan.steps)
     return not (makes_a_cluster and any(machine.data for machine in world.machines.values()))
+
+
+def changes(world: World, step: Step) -> bool:
+    """Whether a plan with this step has something to do: what hosts of the application have is only seen by a push."""
+    return not (world.wanted.app_hosts and isinstance(step.action, PublishEnv | PushEnv | CountAppSessions))
 
 
 def links_are_sound(world: World) -> bool:
@@ -133,62 +180,8 @@ def _link_is_sound(world: World, name: NodeName, data: Disk) -> bool:
     if upstream.running:
         admitted = upstream.isolated or can_log_in(world, name, data.upstream)
     else:
-        admitted = upstream.data.files.get(HBA) == configs(len(world.machines))[data.upstream][HBA]
-    return world[name].passfile and data.slot in upstream.data.slots and admitted
-
-
-def as_it_should_be(world: World, intent: Intent) -> bool:
-    """Whether the intent's goal holds, judged by the world alone and not by a planner."""
-    if intent.command in ENDLESS:
-        restarted = (
-            intent.nodes if intent.command == "restart" else tuple(n for n, m, _ in world.members() if m.reachable)
-        )
-        return all(world[name].running for name in restarted) and len(world.rightful) <= 1
-    if len(world.rightful) != 1 or world.env is None:
-        return False
-    (primary,) = world.rightful
-    replicas = tuple(name for name in world.machines if streams(world, name, primary) and world[name].reachable)
-    if world.env != (primary, replicas):
-        return False
-    if intent.command in STARTS and not all(world[name].autostart for name in intent.nodes):
-        return False
-    match intent.command:
-        case "init-primary":
-            return primary == intent.node and _complete(world, primary)
-        case "add-replica" | "rejoin":
-            return set(intent.nodes) <= set(replicas)
-        case "remove-replica" | "remove-replica --keep-data":
-            return _removed(world, intent)
-        case _:
-            return primary == intent.node and _all_follow(world, primary)
-
-
-def _all_follow(world: World, primary: NodeName) -> bool:
-    """Steps of the plan prove the links; a link that was broken before is add-replica's to mend, and what diverged
-    is rejoin's."""
-    wal = world[primary].data.wal
-    reached = ((machine, data) for _, machine, data in world.members() if machine.reachable and machine.running)
-    standbys = [data for machine, data in reached if machine.in_recovery and wal.holds(data.wal)]
-    return all(data.upstream == primary for data in standbys)
-
-
-def _removed(world: World, intent: Intent) -> bool:
-    machine, slot = world[intent.node], world.inventory.nodes[intent.node].slot
-    left = [n for n, m, data in world.members() if m.reachable and m.running and slot in data.slots]
-    if left or (machine.reachable and machine.running):
-        return False
-    gone = machine.data is None or machine.data.identity != world.identity or not machine.reachable
-    return gone or (intent.command == KEEPS_DIRECTORY and machine.data is not None and machine.data.signal)
-
-
-def _complete(world: World, primary: NodeName) -> bool:
-    machine = world[primary]
-    return (
-        machine.data is not None
-        and machine.data.sql >= {"replication", "app", "database", "rewind"}
-        and machine.passfile
-        and machine.loaded == machine.data.files
-    )
+        admitted = upstream.data.files.get(HBA) == world.configs[data.upstream][HBA]
+    return bool(world[name].passfile) and data.slot in upstream.data.slots and admitted
 
 
 def own_slots(world: World, name: NodeName) -> set[str]:

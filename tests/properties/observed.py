@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from replctl.model.actions import ConfigFile
+from replctl.model.actions import ConfigFile, RoleKind
+from replctl.model.configuration import Configuration, FileEntry, LiveSetting
 from replctl.model.facts import (
     ClusterFacts,
     EnvListing,
@@ -38,20 +39,24 @@ from replctl.model.host import (
 )
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline, WalRange
 from replctl.planning.situation import Situation
+from replctl.planning.states import ORDERED_SETTINGS
+from replctl.postgres.conf_syntax import parse_conf
 from tests.properties.wal import history
-from tests.properties.world import TEMPLATES, Directory, Machine, World, can_log_in, configs, streams
+from tests.properties.wanted import UNSET, ordered
+from tests.properties.world import CONF, TEMPLATES, Directory, Machine, World, can_log_in, configs, replays, streams
 from tests.unit.builders import SETTINGS, a_problem, a_slot, a_walsender
 
-SERVER_SETTINGS = {
-    name: Setting(value, "configuration file") for name, value in (SETTINGS | {"max_wal_senders": "14"}).items()
-}
+SERVER_SETTINGS = {name: Setting(value, "configuration file") for name, value in SETTINGS.items()}
+CONFIG_FILE = LiveSetting("config_file", f"/pg/{CONF}", f"/pg/{CONF}", None, "string", "postmaster", "override", "")
 
 
 class Planned(Situation):
     """Renders each node's files once for all tests: nothing in them depends on the moment."""
 
     def rendered(self, name: NodeName, major: int) -> tuple[ConfigFile, ...]:  # noqa: ARG002
-        files = configs(len(self.inventory.nodes))[name]
+        nodes = self.inventory.nodes
+        parameters = nodes[name].postgres.parameters
+        files = configs(len(nodes), tuple(int(parameters[setting]) for setting in ORDERED_SETTINGS))[name]
         return tuple(ConfigFile(file, text) for file, text in files.items())
 
 
@@ -59,12 +64,34 @@ def situation(world: World, facts: ClusterFacts) -> Situation:
     return Planned(world.inventory, facts, TEMPLATES)
 
 
+def configurations(world: World, names: Iterable[NodeName]) -> dict[NodeName, Configuration]:
+    """What servers say of their files and settings: those that run and answer."""
+    answering = (name for name in names if world[name].running and world[name].reachable)
+    return {name: _configuration(world[name]) for name in answering}
+
+
+def _configuration(machine: Machine) -> Configuration:
+    assert machine.data is not None
+    lines = enumerate(machine.data.files.get(CONF, "").splitlines(), start=1)
+    entries = (FileEntry(*said, f"/pg/{CONF}", number) for number, line in lines for said in parse_conf(line).items())
+    read = ordered(machine.loaded.get(CONF, ""))
+    live = [CONFIG_FILE, *(_live(*row) for row in zip(ORDERED_SETTINGS, machine.in_force, read, UNSET, strict=True))]
+    return Configuration(tuple(entries), {one.name: one for one in live})
+
+
+def _live(name: str, value: int, read: int, default: int) -> LiveSetting:
+    source = "configuration file"
+    text = str(value)
+    return LiveSetting(name, text, text, None, "integer", "postmaster", source, str(default), read != value)
+
+
 def tried_logins(world: World, sources: Iterable[NodeName], target: NodeName | None) -> tuple[Login, ...]:
     """Logins with the password that replctl has, whatever the passfiles hold."""
     if target is None:
         return ()
     refused = a_problem(ProblemKind.SQL_AUTH, "no pg_hba.conf entry")
-    answers = {name: can_log_in(world.with_machine(name, passfile=True), name, target) for name in sources}
+    ours = world.wanted.passwords[RoleKind.REPLICATION]
+    answers = {name: can_log_in(world.with_machine(name, passfile=ours), name, target) for name in sources}
     return tuple(Login(name, target, None if works else refused) for name, works in answers.items())
 
 
@@ -87,7 +114,8 @@ def wal_tail(world: World, name: NodeName, ranges: tuple[WalRange, ...]) -> WalT
 def observed(world: World) -> ClusterFacts:
     """What observation would say of this world."""
     identities = {m.data.identity for _, m, _ in world.members() if m.data and m.reachable}
-    env = EnvListing() if world.env is None else EnvListing(*world.env, current=True)
+    current = world.env_password == world.wanted.passwords[RoleKind.APP]
+    env = EnvListing() if world.env is None else EnvListing(*world.env, current=current)
     debts = (FenceDebt(owed, promoted, "2026-11-23T03:15:00Z") for owed, promoted in world.debts.items())
     return ClusterFacts(
         {name: _node(world, name, machine) for name, machine in world.machines.items()},
@@ -131,7 +159,7 @@ def _host(world: World, machine: Machine) -> HostFacts:
         staging=marker,
         asides=tuple(Aside(f"/pg.replctl-aside-{number}", 1024) for number, _ in enumerate(machine.asides)),
         files={} if data is None else {**data.files, "postgresql.auto.conf": _auto_conf(world, data)},
-        passfile_current=machine.passfile,
+        passfile_current=machine.passfile == world.wanted.passwords[RoleKind.REPLICATION],
         can_link_socket_dir=True,
         unit=Unit("postgresql-15", "active", "enabled" if machine.autostart else "disabled", None),
         histories=_histories(data),
@@ -173,22 +201,48 @@ def _server(world: World, name: NodeName, data: Directory) -> ServerFacts:
     slots = tuple(a_slot(slot, active=bool(_user_of(world, name, slot))) for slot in sorted(data.slots))
     links = [other for other in world.machines if streams(world, other, name)]
     walsenders = tuple(_walsender(world, other) for other in links)
-    own = SERVER_SETTINGS | {"primary_slot_name": Setting(data.slot or "", "configuration file")}
-    app, replication = world.inventory.app, world.inventory.replication
-    users = {"replication": replication.user, "app": app.user}
-    roles = (Role(user, True, False, word == "replication", True) for word, user in users.items() if word in data.sql)
+    app = world.inventory.app
     return ServerFacts(
         150018,
         "15.18",
         SystemIdentifier(data.identity),
         Timeline(data.wal.timeline),
         "/pg",
-        own,
+        _settings(world[name], data),
         slots,
         walsenders,
-        roles=tuple(roles),
+        roles=_roles(world, data),
         databases={app.database: app.user} if "database" in data.sql else {},
         rewind_granted="rewind" in data.sql,
+    )
+
+
+def _settings(machine: Machine, data: Directory) -> dict[str, Setting]:
+    read = ordered(machine.loaded.get(CONF, ""))
+    own = {
+        name: Setting(str(value), "configuration file", pending_restart=value != written)
+        for name, value, written in zip(ORDERED_SETTINGS, machine.in_force, read, strict=True)
+    }
+    return SERVER_SETTINGS | own | {"primary_slot_name": Setting(data.slot or "", "configuration file")}
+
+
+def _roles(world: World, data: Directory) -> tuple[Role, ...]:
+    inventory, passwords = world.inventory, world.wanted.passwords
+    users = {
+        RoleKind.ADMIN: inventory.admin.user,
+        RoleKind.REPLICATION: inventory.replication.user,
+        RoleKind.APP: inventory.app.user,
+    }
+    return tuple(
+        Role(
+            user,
+            True,
+            kind is RoleKind.ADMIN,
+            kind is RoleKind.REPLICATION,
+            data.verifiers.get(kind) == passwords[kind],
+        )
+        for kind, user in users.items()
+        if kind is RoleKind.ADMIN or kind.value in data.sql
     )
 
 
@@ -210,4 +264,5 @@ def _replica(world: World, name: NodeName, data: Directory, host: HostFacts, ser
     if upstream and streams(world, name, upstream):
         receiver = Receiver("streaming", address, 5432, data.slot, Lsn(data.wal.end), Timeline(data.wal.timeline))
     end = Lsn(data.wal.end)
-    return Replica(name, host, server, end, end, receiver, "not paused", address, 5432 if address else None)
+    paused = "not paused" if replays(world[name]) else "paused"
+    return Replica(name, host, server, end, end, receiver, paused, address, 5432 if address else None)

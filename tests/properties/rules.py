@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from replctl.model import actions
+from replctl.model import actions, app_actions
+from replctl.model.actions import RoleKind
 from replctl.model.plan import Plan, Step
 from replctl.model.values import SLOT_PREFIX, NodeName
 from replctl.planning.consent import Consent
-from tests.properties.intents import Intent, own_slots
+from tests.properties.intents import ROTATIONS, Intent, own_slots
 from tests.properties.wal import Commit
-from tests.properties.world import Directory, World, streams
+from tests.properties.wanted import enough, ordered
+from tests.properties.world import CONF, Directory, World, can_log_in, replays, streams
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Rules:
         for name in world.machines:
             self._nothing_destroyed(world, name, f"{name} {when}")
         self._discarded_on_consent(world, when)
+        self._standbys_replay_and_come_back(world, when)
+        self._one_of_two_passwords(world, when)
 
     def _one_primary(self, world: World, when: object) -> None:
         """Nobody becomes writable beside a primary, and the application never knows of two."""
@@ -95,6 +100,51 @@ class Rules:
         alone = [c for c in taken if _lacks(self.start, name, [c])] if (name := _primary(self.start)) else []
         assert not alone, f"{alone} were given up without consent {when}"
 
+    def _standbys_replay_and_come_back(self, world: World, when: object) -> None:
+        """At any moment a host may go down and come up: its server starts with what its files say."""
+        stranded = strandings(world) - self._stranded
+        if self.intent.command in FILES_AT_ONCE:
+            stranded = {one for one in stranded if one.endswith(PAUSED)}
+        assert not stranded, f"{stranded} {when}"
+
+    def _one_of_two_passwords(self, world: World, when: object) -> None:
+        """Servers and passfiles have the password of the inventory, or the one that they had before."""
+        for name, machine, data in world.members():
+            passfiles = (0, world.wanted.passwords[RoleKind.REPLICATION], self.start[name].passfile)
+            assert machine.passfile in passfiles, f"passfile of {name} {when}"
+            unknown = data.verifiers.items() - self._verifiers
+            assert not unknown, f"{name} has passwords that nobody knows: {unknown} {when}"
+
+    @cached_property
+    def _stranded(self) -> set[str]:
+        return strandings(self.start)
+
+    @cached_property
+    def _verifiers(self) -> set[tuple[RoleKind, int]]:
+        """Of every role the password of the inventory, and those that servers had before."""
+        had = (item for _, _, data in self.start.members() for item in data.verifiers.items())
+        return {*self.start.wanted.passwords.items(), *had}
+
+
+FILES_AT_ONCE = ("config apply", "config apply --restart", "config apply --restart --switchover")
+"""Files say the new values from the first step on, whoever has them in force (docs/commands/config.md)."""
+PAUSED = "has paused"
+
+
+def strandings(world: World) -> set[str]:
+    """Standbys that do not replay, or would not be there again after a reboot of their host or of the primary's."""
+    primary = world[world.rightful[0]] if world.rightful else None
+    coming = ordered(primary.data.files.get(CONF, "")) if primary and primary.data else None
+    found: set[str] = set()
+    for name, machine, data in world.members():
+        if machine.running and machine.in_recovery and not replays(machine):
+            found.add(f"{name} {PAUSED}")
+        if data.signal and not enough(ordered(data.files.get(CONF, "")), data.demanded):
+            found.add(f"{name} would not start")
+        if coming and streams(world, name, world.rightful[0]) and not enough(machine.in_force, coming):
+            found.add(f"{name} would pause once its primary starts again")
+    return found
+
 
 REPLACING = ("rejoin", "remove-replica")
 """Commands that may put something else in a data directory's place."""
@@ -131,9 +181,30 @@ def check_published(world: World, when: object) -> None:
     """Right after the env file was written, it names nodes in their true roles only."""
     assert world.env is not None
     primary, replicas = world.env
+    data = world[primary].data
+    assert data is not None
+    assert data.verifiers.get(RoleKind.APP) == world.env_password, f"nobody gets in at {primary} {when}"
     assert world.rightful == (primary,), f"{primary} is published as the primary {when}"
     astray = [name for name in replicas if not streams(world, name, primary)]
     assert not astray, f"{astray} are published and do not stream {when}"
+
+
+def check_pushed(start: World, world: World, when: object) -> None:
+    """Right after it was pushed, a copy says what the env file says: it names no node that is fenced or removed."""
+    new = {label: copy for label, copy in world.copies.items() if copy != start.copies.get(label)}
+    assert all(copy == world.published for copy in new.values()), f"{new} and not {world.published} {when}"
+    stopped = [
+        name for primary, replicas, _ in new.values() for name in (primary, *replicas) if not world[name].running
+    ]
+    assert not stopped, f"{stopped} are named on a host of the application {when}"
+
+
+def check_fenced(start: World, end: World) -> None:
+    """A primary that was superseded, and was stopped for that, is started by nobody but the operator."""
+    for name in set(start.writable) - set(start.rightful):
+        machine = end[name]
+        stays = not machine.reachable or machine.running or machine.data is None
+        assert stays or not machine.autostart, f"{name} was fenced, and its host starts it"
 
 
 def check_slots(start: World, end: World, intent: Intent) -> None:
@@ -183,6 +254,11 @@ HARMLESS: dict[type, str] = {
     actions.RecoverAlone: "replays what is there; it stays a stopped node that cannot lead",
     actions.KeepDivergedWal: "a copy beside the data directory",
     actions.CheckRewind: "asks only",
+    actions.AwaitReplayed: "waits only",
+    actions.AwaitPassword: "waits only",
+    app_actions.PushEnv: "says what the env file says",
+    app_actions.EndAppSessions: "the application connects again, by the file that it has",
+    app_actions.CountAppSessions: "asks only",
 }
 """Changing steps that need no undo, and why."""
 
@@ -218,11 +294,21 @@ def _covered(step: Step, before: tuple[Step, ...]) -> bool:
     staged = getattr(step.action, "place", None) is actions.Place.STAGING
     if staged:  # goes with the staging directory that an earlier step of the lane made
         return any(isinstance(earlier.undo, actions.RemoveStaging) for earlier in before)
-    is_undo_itself = any(step.action == earlier.undo for earlier in before)
+    is_undo_itself = any(step.action == earlier.undo for earlier in before) or _starts_again(step, before)
     return step.undo is not None or is_undo_itself or type(step.action) in HARMLESS
 
 
-def lasts(step: Step) -> bool:
+def _starts_again(step: Step, before: tuple[Step, ...]) -> bool:
+    """The undo of the stop before it starts the server too, with the files that it had."""
+    stopped = any(isinstance(earlier.undo, actions.StartWithConfig) and earlier.node == step.node for earlier in before)
+    return stopped and isinstance(step.action, actions.StartPostgres)
+
+
+def lasts(step: Step, intent: Intent) -> bool:
+    """Whether a run that fails after this step keeps it. A passfile with a new password goes with the role that has it
+    (Execution keeps what independent lanes rest on)."""
+    if intent.command in ROTATIONS and isinstance(step.action, actions.WritePassfile):
+        return True
     staged = getattr(step.action, "place", None) is actions.Place.STAGING
     return step.undo is None and isinstance(step.action, LASTING) and not staged
 
@@ -230,8 +316,21 @@ def lasts(step: Step) -> bool:
 def what_matters(world: World, besides: Iterable[NodeName | None] = ()) -> object:
     """A world without what may differ after an undo: writes of clients, passfiles, and what a server read last
     (a reload is undone before the files are); and without nodes that were fenced, which is never undone."""
-    nodes = {name: _matters(world, name) for name in world.machines if name not in set(besides)}
-    return world.env, dict(world.debts), nodes
+    left = set(besides)
+    nodes = {name: _matters(world, name) for name in world.machines if name not in left}
+    return world.env, dict(world.debts), nodes, _passwords(world), _let_in(world, left)
+
+
+def _passwords(world: World) -> object:
+    return {name: dict(machine.data.verifiers) for name in world.rightful if (machine := world[name]).data}
+
+
+def _let_in(world: World, besides: set[NodeName | None]) -> object:
+    """Standbys that would connect again."""
+    links = ((name, data.upstream) for name, machine, data in world.members() if machine.in_recovery)
+    return {
+        name for name, upstream in links if upstream and upstream not in besides and can_log_in(world, name, upstream)
+    }
 
 
 def _matters(world: World, name: NodeName) -> object:

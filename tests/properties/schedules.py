@@ -36,7 +36,13 @@ RUNS = ("killed runs", "undone runs", "executions")
 """Runs that were interrupted somewhere, and judged to their end."""
 SCHEDULES = 10_000
 EACH = 100
-ONLY_UNDO = {actions.RemoveStaging, actions.RemoveConfig, actions.ForgetStandby}
+ONLY_UNDO = {
+    actions.RemoveStaging,
+    actions.RemoveConfig,
+    actions.ForgetStandby,
+    actions.StartWithConfig,
+    actions.RestorePassword,
+}
 
 
 def missing(tally: Tally) -> list[str]:
@@ -117,4 +123,4 @@ def seen_again(world: World, intent: Intent, start: World) -> World:
         name: machine if name in gone else replace(machine, reachable=True, isolated=False)
         for name, machine in world.machines.items()
     }
-    return settled(replace(world, machines=machines, run="the next run"))
+    return settled(replace(world, machines=machines, run="the next run", replaced={}))

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from replctl.model import actions
+from replctl.model import actions, app_actions
 from replctl.model.actions import Action
 from replctl.model.errors import ReplctlError, UnreachableError
 from replctl.model.values import NodeName
-from tests.properties import effects, effects_files
+from tests.properties import effects, effects_changes, effects_files
 from tests.properties.effects import NotPossibleError, data_of, promoted
 from tests.properties.effects_files import at, kept, put, with_files
 from tests.properties.world import World, settled
@@ -55,7 +55,11 @@ def _needed(node: NodeName | None, action: Action) -> list[NodeName]:
     """The nodes that replctl talks to itself."""
     names = [] if node is None else [node]
     match action:
-        case actions.BaseBackup(source=other) | actions.AwaitStreaming(upstream=other):
+        case (
+            actions.BaseBackup(source=other)
+            | actions.AwaitStreaming(upstream=other)
+            | actions.AwaitReplayed(upstream=other)
+        ):
             names.append(other)
         case actions.PublishEnv(primary=other):
             names.append(other)
@@ -108,6 +112,14 @@ EFFECTS: dict[type, Callable[[World, Any, Any], World]] = {
     actions.InstallRewound: effects_files.install_rewound,
     actions.SetAside: effects_files.set_aside,
     actions.PublishEnv: effects.publish_env,
+    actions.StartWithConfig: effects_changes.start_with_config,
+    actions.AwaitReplayed: effects_changes.await_replayed,
+    actions.SetPassword: effects_changes.set_password,
+    actions.RestorePassword: effects_changes.restore_password,
+    actions.AwaitPassword: effects_changes.await_password,
+    app_actions.PushEnv: effects_changes.push_env,
+    app_actions.EndAppSessions: effects_changes.asks_only,
+    app_actions.CountAppSessions: effects_changes.asks_only,
 }
 
 
@@ -115,15 +127,12 @@ def _half(world: World, node: NodeName, action: Action) -> list[World]:
     match action:
         case actions.StopPostgres() | actions.FencePrimary() | actions.RecoverAlone() | actions.Rewind():
             return _half_of_server(world, node, action)
-        case actions.InitCluster() | actions.BaseBackup():
-            staging = EFFECTS[type(action)](world, node, action)[node].staging
-            assert staging is not None
-            begun = replace(staging, partial=True)
-            return [world.with_machine(node, staging=begun, staging_run=world.run)]
+        case actions.InitCluster() | actions.BaseBackup() | actions.RemoveStaging():
+            return _half_of_staging(world, node, action)
         case actions.WriteConfig(place=place, files=(first, _, *_)):
             return [with_files(world, node, place, (first,))]
-        case actions.RemoveStaging() if world[node].staging:
-            return [world.with_machine(node, staging=replace(world[node].staging, partial=True))]
+        case actions.StartWithConfig(files=files):
+            return [with_files(world, node, actions.Place.LIVE, files)]
         case actions.ReviveOldPrimary() if not world[node].running:
             return [world.with_data(node, signal=False)]
         case actions.ForgetStandby():
@@ -137,6 +146,15 @@ def _half(world: World, node: NodeName, action: Action) -> list[World]:
             return [world.with_machine(node, promotion_pending=True)]
         case _:
             return []
+
+
+def _half_of_staging(world: World, node: NodeName, action: Action) -> list[World]:
+    if isinstance(action, actions.RemoveStaging):
+        left = world[node].staging
+        return [world.with_machine(node, staging=replace(left, partial=True))] if left is not None else []
+    staging = EFFECTS[type(action)](world, node, action)[node].staging
+    assert staging is not None
+    return [world.with_machine(node, staging=replace(staging, partial=True), staging_run=world.run)]
 
 
 def _half_of_server(world: World, node: NodeName, action: Action) -> list[World]:

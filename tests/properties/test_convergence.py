@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from replctl.model.plan import Plan
 from tests.properties.cases import RARE, Case, cases
-from tests.properties.intents import ENDLESS, Intent, as_it_should_be, retried
-from tests.properties.rules import Rules
+from tests.properties.goals import as_it_should_be
+from tests.properties.intents import ENDLESS, Intent, as_told, changes, retried
+from tests.properties.rules import Rules, check_fenced
 from tests.properties.schedules import Tally, in_some_order, moments, seen_again, undone
 from tests.properties.simulate import promotion_happens, simulate
 from tests.properties.world import World, clients_write, unread
@@ -31,6 +32,7 @@ def test_so_does_what_is_rare(tally: Tally, case: Case, late: bool) -> None:
 def _every_moment_converges(tally: Tally, case: Case, late: bool) -> None:
     world, random = case.past.world, case.random
     assume(not case.plan.refused)
+    ran = [name for name, machine in world.machines.items() if machine.running]
     for moment in moments(world, case.plan, random, tally):
         left = list(moment.left)
         if not moment.past_return:
@@ -41,10 +43,12 @@ def _every_moment_converges(tally: Tally, case: Case, late: bool) -> None:
             tally.count("killed runs", case.intent.command)
             tally.interrupted(moment.after)
             ends = promotion_happens(state) if late else state
-            _converges(seen_again(ends, case.intent, world), retried(ends, case.intent), random, moment.when)
+            next_run = as_told(seen_again(ends, case.intent, world), case.intent, ran)
+            end = _converges(next_run, retried(ends, case.intent), random, moment.when)
+            check_fenced(world, end)
 
 
-def _converges(world: World, intent: Intent, random: Random, when: str) -> None:
+def _converges(world: World, intent: Intent, random: Random, when: str) -> World:
     rules = Rules(world, intent)
     for _ in range(3):
         plan = intent.plan(world)
@@ -56,8 +60,14 @@ def _converges(world: World, intent: Intent, random: Random, when: str) -> None:
             world = simulate(clients_write(world), step.node, step.action)
             rules.check(world, f"killed {when}, then after {step.id}")
     assert as_it_should_be(world, intent), f"killed {when}: {world.env} {world.writable}"
-    if intent.command in ENDLESS:
-        return
+    if intent.command not in ENDLESS:
+        _nothing_is_left(world, intent, when)
+    return world
+
+
+def _nothing_is_left(world: World, intent: Intent, when: str) -> None:
     last = intent.plan(world)
     assert isinstance(last, Plan), f"killed {when}: {last}"
-    assert [step.id for step in last.steps] == [], f"killed {when}"
+    assert [step.id for step in last.steps if changes(world, step)] == [], f"killed {when}"
+    for step in last.steps:
+        assert simulate(world, step.node, step.action) == world, f"killed {when}, {step.id} has something to do"

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from replctl.execution.context import Changed, Context, Effect, Unchanged
 from replctl.execution.executor import Execution
 from replctl.model.actions import Action, FencePrimary, PublishEnv
+from replctl.model.app_actions import PushEnv
 from replctl.model.errors import ExitCode, ReplctlError, UnreachableError, WaitTimeoutError
 from replctl.model.outcome import Outcome
 from replctl.model.plan import Plan
 from replctl.model.values import NodeName
 from tests.properties.cases import Case, cases
-from tests.properties.intents import ENDLESS, Intent, as_it_should_be, retried, run_wholly
+from tests.properties.goals import as_it_should_be
+from tests.properties.intents import ENDLESS, Intent, as_told, changes, retried, run_wholly
 from tests.properties.observed import observed
-from tests.properties.rules import Rules, check_published, what_matters
+from tests.properties.rules import Rules, check_fenced, check_published, check_pushed, what_matters
 from tests.properties.schedules import Tally, seen_again
 from tests.properties.simulate import promotion_happens, simulate, simulate_half
 from tests.properties.world import World, clients_write, unread
@@ -79,6 +81,8 @@ class Play:
         self.rules.check(after, f"after {step}")
         if isinstance(action, PublishEnv):
             check_published(after, f"after {step}")
+        if isinstance(action, PushEnv):
+            check_pushed(self.rules.start, after, f"after {step}")
         self._after(mishap)
         return Changed() if changed else Unchanged("it holds")
 
@@ -130,6 +134,7 @@ def _check_outcome(play: Play, plan: Plan, outcome: Outcome, intent: Intent) -> 
     match outcome.exit_code:
         case ExitCode.DONE:
             _has_arrived(play.world, intent)
+            check_fenced(play.rules.start, play.world)
         case ExitCode.INCOMPLETE:
             assert outcome.next, "an incomplete run names the next step"
         case _:
@@ -149,9 +154,10 @@ def _converges(play: Play, intent: Intent) -> None:
     world, intent = seen_again(world, intent, play.rules.start), retried(world, intent)
     if unread(world):  # a reload by hand mends it
         return
+    world = as_told(world, intent, [name for name, machine in play.rules.start.machines.items() if machine.running])
     for _ in range(3):
         world = run_wholly(world, intent)
     assert as_it_should_be(world, intent)
     planned = intent.plan(world)
     assert isinstance(planned, Plan)
-    assert intent.command in ENDLESS or not any(planned.steps)
+    assert intent.command in ENDLESS or not any(changes(world, step) for step in planned.steps)

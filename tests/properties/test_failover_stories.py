@@ -12,7 +12,8 @@ from replctl.model.plan import Plan, Refused
 from replctl.model.values import NodeName
 from replctl.planning.consent import Consent
 from tests.properties.clusters import EVENTS, Event, Past
-from tests.properties.intents import KEEPS_DIRECTORY, ROLLING, Intent, as_it_should_be, retried, run_wholly
+from tests.properties.goals import as_it_should_be
+from tests.properties.intents import KEEPS_DIRECTORY, ROLLING, Intent, retried, run_wholly
 from tests.properties.rules import Rules
 from tests.properties.schedules import seen_again
 from tests.properties.simulate import simulate, simulate_half

@@ -9,16 +9,36 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from replctl.model.actions import InitCluster, Promote, PublishEnv
+from replctl.model.app_actions import PushEnv
 from replctl.model.plan import Plan
 from tests.properties.cases import Case, cases
 from tests.properties.clusters import EVENTS, Past, an_event, happened, pasts
-from tests.properties.intents import ENDLESS, KEEPS_DIRECTORY, an_intent, as_it_should_be, may_run
-from tests.properties.rules import Rules, check_published, check_slots, lasts, uncovered, what_matters
+from tests.properties.goals import as_it_should_be
+from tests.properties.intents import (
+    CONFIG,
+    ENDLESS,
+    ENV_WRITE,
+    IN_PLACE,
+    KEEPS_DIRECTORY,
+    ROTATIONS,
+    an_intent,
+    may_run,
+)
+from tests.properties.rules import (
+    Rules,
+    check_fenced,
+    check_published,
+    check_pushed,
+    check_slots,
+    lasts,
+    uncovered,
+    what_matters,
+)
 from tests.properties.schedules import Tally, in_some_order, moments, undone
 from tests.properties.simulate import NotPossibleError, promotion_happens, simulate, simulate_half
 from tests.properties.world import World, clients_write
 
-AT_ONCE = ("add-replica", "rejoin", "remove-replica", KEEPS_DIRECTORY, *ENDLESS)
+AT_ONCE = ("add-replica", "rejoin", "remove-replica", KEEPS_DIRECTORY, *ENDLESS, IN_PLACE, *ROTATIONS, ENV_WRITE)
 MISFORTUNES = (
     *("crashed", "crashed ahead", "rebooted", "stopped by hand", "unreachable", "gone", "isolated", "reachable"),
     *("superseded", "recycled", "stalled", "lost slot"),
@@ -38,6 +58,8 @@ def test_every_moment_of_every_run_is_safe(tally: Tally, case: Case) -> None:
             rules.check(promotion_happens(half), f"later, killed in the middle of {moment.after}")
         if moment.after and isinstance(moment.after.action, PublishEnv):
             check_published(moment.world, moment.when)
+        if moment.after and isinstance(moment.after.action, PushEnv):
+            check_pushed(world, moment.world, moment.when)
 
 
 @given(case=cases())
@@ -50,7 +72,7 @@ def test_undo_of_every_prefix_brings_back_what_matters(tally: Tally, case: Case)
     world = case.past.world
     rules, before = Rules(world, case.intent), what_matters(world)
     for moment in moments(world, case.plan, case.random, tally):
-        if moment.past_return or any(lasts(step) for step in moment.done):
+        if moment.past_return or any(lasts(step, case.intent) for step in moment.done):
             return
         tally.count("undone runs", case.intent.command)
         tally.interrupted(moment.after)
@@ -64,10 +86,12 @@ def test_a_run_that_nothing_disturbs_is_enough(tally: Tally, case: Case) -> None
     """Of what only starts an old primary again the rest is left to the next run."""
     plan = case.plan
     assume(not plan.refused)
+    assume(case.intent.command not in CONFIG or not plan.unfinished)  # it first starts what is stopped, and says so
     assume(case.intent.command in AT_ONCE or any(isinstance(s.action, InitCluster | Promote) for s in plan.steps))
     *_, last = moments(case.past.world, plan, case.random, tally)
     assert as_it_should_be(last.world, case.intent), f"{last.world.env} {last.world.writable}"
     check_slots(case.past.world, last.world, case.intent)
+    check_fenced(case.past.world, last.world)
 
 
 @given(past=pasts(tuple(EVENTS)), data=st.data())

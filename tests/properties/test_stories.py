@@ -9,11 +9,12 @@ import pytest
 
 from replctl.model.plan import Plan, Refused
 from replctl.model.values import NodeName
-from tests.properties.clusters import Past, crashed
-from tests.properties.intents import Intent, as_it_should_be, run_wholly
+from tests.properties.clusters import Event, Past, crashed, happened
+from tests.properties.goals import as_it_should_be
+from tests.properties.intents import IN_PLACE, Intent, run_wholly
 from tests.properties.rules import Rules
 from tests.properties.simulate import promotion_happens, simulate, simulate_half
-from tests.properties.world import World, clients_write
+from tests.properties.world import World, clients_write, replays
 
 DB1, DB2, DB3 = (NodeName(name) for name in ("db1", "db2", "db3"))
 THREE = Past(3, 3, ()).world
@@ -21,6 +22,10 @@ THREE = Past(3, 3, ()).world
 
 def promote(node: NodeName) -> Intent:
     return Intent("promote", (node,))
+
+
+def restart(node: NodeName) -> Intent:
+    return Intent("restart", (node,))
 
 
 def killed_after(world: World, intent: Intent, last: str) -> World:
@@ -86,6 +91,33 @@ def test_the_env_file_lists_everybody_even_if_it_did_so_before_the_role_moved() 
 def test_a_primary_out_of_sight_is_not_replaced_by_an_empty_cluster() -> None:
     world = without(Past(2, 1, ()).world, DB1)
     assert codes(world, Intent("init-primary", (DB2,))) == {"others-unreachable"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused"),
+    [
+        ("half lowered", {promote(DB2): {DB1}, restart(DB2): {DB2}, restart(DB3): {DB3}, restart(DB1): set()}),
+        ("half raised", {promote(DB2): set(), restart(DB2): set(), restart(DB1): {DB2, DB3}}),
+    ],
+)
+def test_settings_that_wait_for_a_restart_strand_nobody(kind: str, refused: dict[Intent, set[NodeName]]) -> None:
+    world = happened(THREE, Event(kind, DB1, DB2))
+    for intent, nodes in refused.items():
+        planned = intent.plan(world)
+        found = planned.refusals if isinstance(planned, Refused) else ()
+        assert {refusal.node for refusal in found} == nodes
+        assert {refusal.code for refusal in found} <= {"ordered-setting"}
+        ended = run_wholly(world, intent)
+        assert not any(machine.running and not replays(machine) for machine in ended.machines.values())
+
+
+def test_a_lowered_setting_is_applied_in_one_run_whatever_host_restarts_meanwhile() -> None:
+    world = happened(THREE, Event("lowered", DB1, DB2))
+    intent = Intent(IN_PLACE, (DB1,))
+    rules = Rules(world, intent)
+    for moment in moments_of(world, intent.plan(world)):
+        rules.check(moment, "while it is applied")
+    assert as_it_should_be(run_wholly(world, intent), intent)
 
 
 def moments_of(world: World, plan: Plan) -> Iterator[World]:

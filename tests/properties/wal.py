@@ -42,8 +42,10 @@ class Wal:
 
     def has(self, commit: Commit) -> bool:
         """Whether a write is part of this."""
-        places = (place for place, (branch, _) in enumerate(self.branches) if branch == commit.branch)
-        return any(commit.end <= self._left(place) for place in places)
+        for place, (branch, _) in enumerate(self.branches):
+            if branch == commit.branch:
+                return commit.end <= self._left(place)
+        return False
 
     def forks_from(self, other: Wal) -> int:
         """The position up to which this and the other are one."""

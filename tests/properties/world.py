@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import TypeVar
 
-from replctl.model.inventory import Inventory, ServiceManager
+from replctl.model.actions import RoleKind
+from replctl.model.inventory import AppHost, Inventory, ServiceManager, SshSettings
 from replctl.model.values import NodeName
 from replctl.postgres.ownership import MARK
 from replctl.postgres.render import Templates, render_config
 from tests.properties.wal import Branches, Commit, Wal, prefixes
+from tests.properties.wanted import SETTINGS, UNSET, USUAL, Ordered, Wanted, enough, written
 from tests.unit.builders import a_cluster, a_node
 
 TEMPLATES = Templates(
-    postgresql_conf=f"# {MARK}\nport = {{{{ managed.port }}}}\n", pg_hba_conf="# {{ peers | length }} peers\n"
+    postgresql_conf=f"# {MARK}\nport = {{{{ managed.port }}}}\nmax_wal_senders = {{{{ managed.max_wal_senders }}}}\n"
+    "{% for name, value in parameters | dictsort %}{{ name }} = {{ value }}\n{% endfor %}",
+    pg_hba_conf="# {{ peers | length }} peers\n",
 )
 """Small ones: every plan renders them for several nodes."""
+CONF = "postgresql.conf"
 HBA = "pg_hba.conf"
+Published = tuple[NodeName, tuple[NodeName, ...], int]
+"""What an env file on a host of the application says: the primary, the replicas, and which password."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,10 @@ class Directory:
     slots: frozenset[str] = frozenset()
     sql: frozenset[str] = frozenset()
     """Roles, database and rights that exist, by the word for each."""
+    verifiers: Mapping[RoleKind, int] = field(default_factory=dict)
+    """The number of the password that lets each role in."""
+    demanded: Ordered = UNSET
+    """As pg_control has it: of a primary what it had in force last, of a standby what its WAL told it."""
     partial: bool = False
     """A copy, an initdb or a rewind that was broken off: nothing can start it."""
     told: frozenset[Branches] = frozenset()
@@ -62,13 +74,16 @@ class Machine:
     """A data directory that was taken out of its place to be rewound."""
     asides: tuple[Wal | None, ...] = ()
     """The WAL in each directory that was moved aside, or kept; None where it is not whole."""
-    passfile: bool = False
+    passfile: int = 0
+    """The number of the password in it."""
     running: bool = False
     in_recovery: bool = False
     alone: bool = False
     """Started as a standby of nobody, by options that no configuration changes."""
     loaded: Mapping[str, str] = field(default_factory=dict)
     """The configuration files as the running server read them last."""
+    in_force: Ordered = UNSET
+    """What the server started with."""
     reachable: bool = True
     isolated: bool = False
     """Neither replctl nor any other node reaches it, and clients still do."""
@@ -96,6 +111,16 @@ class Machine:
         return any(wal.has(commit) for wal in (*disks, *self.asides) if wal is not None)
 
 
+T = TypeVar("T")
+
+
+def changed(value: T, **changes: object) -> T:
+    """What dataclasses.replace() does, without asking for every field: it is done for every step of every run."""
+    copy = object.__new__(type(value))
+    copy.__dict__.update(value.__dict__, **changes)
+    return copy
+
+
 @dataclass(frozen=True)
 class World:
     """The truth about a cluster, the env file, and the operator's notes."""
@@ -112,21 +137,37 @@ class World:
     """Every write that a client was told of."""
     debts: Mapping[NodeName, NodeName] = field(default_factory=dict)
     """Nodes that have still to be fenced, each with the one that took over."""
+    wanted: Wanted = USUAL
+    env_password: int = 1
+    copies: Mapping[str, Published] = field(default_factory=dict)
+    """The env files on hosts of the application, by label."""
+    replaced: Mapping[RoleKind, int] = field(default_factory=dict)
+    """Verifiers that this run replaced: what the running process alone knows."""
 
     @property
     def inventory(self) -> Inventory:
-        return an_inventory(len(self.machines))
+        return an_inventory(len(self.machines), self.wanted.settings, self.wanted.app_hosts)
+
+    @property
+    def configs(self) -> Mapping[NodeName, Mapping[str, str]]:
+        """Each node's files as the inventory has them."""
+        return configs(len(self.machines), self.wanted.settings)
+
+    @property
+    def published(self) -> Published | None:
+        """What copies of the env file should say."""
+        return None if self.env is None else (*self.env, self.env_password)
 
     def __getitem__(self, name: NodeName) -> Machine:
         return self.machines[name]
 
     def with_machine(self, name: NodeName, **changes: object) -> World:
-        return replace(self, machines={**self.machines, name: replace(self.machines[name], **changes)})
+        return changed(self, machines={**self.machines, name: changed(self.machines[name], **changes)})
 
     def with_data(self, name: NodeName, **changes: object) -> World:
         data = self.machines[name].data
         assert data is not None
-        return self.with_machine(name, data=replace(data, **changes))
+        return self.with_machine(name, data=changed(data, **changes))
 
     def members(self) -> Iterator[tuple[NodeName, Machine, Directory]]:
         """Nodes with a data directory of this cluster."""
@@ -156,10 +197,11 @@ class World:
 
 def can_log_in(world: World, source: NodeName, target: NodeName) -> bool:
     """A replication login: the target's server has read a pg_hba.conf that knows the peers, and the role is there."""
-    there = world[target]
-    if not there.running or there.data is None or not world[source].passfile or _cut(world, source, target):
+    there, password = world[target], world[source].passfile
+    if not there.running or there.data is None or not password or _cut(world, source, target):
         return False
-    return "replication" in there.data.sql and there.loaded.get(HBA) == configs(len(world.machines))[target][HBA]
+    known = "replication" in there.data.sql and there.data.verifiers.get(RoleKind.REPLICATION) == password
+    return known and there.loaded.get(HBA) == world.configs[target][HBA]
 
 
 def _cut(world: World, source: NodeName, target: NodeName) -> bool:
@@ -206,7 +248,15 @@ def _received(world: World, name: NodeName, upstream: NodeName) -> World:
         known = {len(branches) for branches in own.told}
         told = {some for some in prefixes(source.wal.branches, own.wal.timeline) if len(some) not in known}
         return world.with_data(name, told=own.told | told) if told else world
-    return world.with_data(name, wal=source.wal, sql=source.sql) if own.wal != source.wal else world
+    if own.wal == source.wal:
+        return world
+    told = {"sql": source.sql, "verifiers": source.verifiers, "demanded": source.demanded}
+    return world.with_data(name, wal=source.wal, **told)
+
+
+def replays(machine: Machine) -> bool:
+    """Whether a running standby has what its WAL demands: with less it pauses, and does not start again."""
+    return machine.data is not None and enough(machine.in_force, machine.data.demanded)
 
 
 def unread(world: World) -> list[NodeName]:
@@ -231,17 +281,20 @@ def wrote(world: World, name: NodeName) -> World:
 
 
 @cache
-def an_inventory(size: int) -> Inventory:
-    """db1, db2, ... each started by a systemd unit."""
+def an_inventory(size: int, settings: Ordered = SETTINGS, app_hosts: int = 0) -> Inventory:
+    """db1, db2, ... each started by a systemd unit; app1, app2, ... read the env file."""
     made = [a_node(f"db{number}", number) for number in range(1, size + 1)]
-    nodes = {node.name: replace(node, postgres=replace(node.postgres, service=ServiceManager.SYSTEMD)) for node in made}
-    return a_cluster(nodes=nodes).build()[0]
+    changed = {"service": ServiceManager.SYSTEMD, "parameters": written(settings)}
+    nodes = {node.name: replace(node, postgres=replace(node.postgres, **changed)) for node in made}
+    inventory = a_cluster(nodes=nodes).build()[0]
+    hosts = (AppHost(f"app{number}", SshSettings(user="deploy"), "/srv/.env") for number in range(1, app_hosts + 1))
+    return replace(inventory, app=replace(inventory.app, publish=tuple(hosts)))
 
 
 @cache
-def configs(size: int) -> Mapping[NodeName, Mapping[str, str]]:
+def configs(size: int, settings: Ordered = SETTINGS) -> Mapping[NodeName, Mapping[str, str]]:
     """Each node's files as that inventory has them."""
-    inventory = an_inventory(size)
+    inventory = an_inventory(size, settings)
     files = {
         name: render_config(inventory, node, TEMPLATES, major=15, socket_dir="/run/postgresql")
         for name, node in inventory.nodes.items()

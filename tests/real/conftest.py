@@ -23,6 +23,9 @@ LONG_FILES = (
     "fencing",
     "simulator",
     "debian_hosts",
+    "services_commands",
+    "services_hosts",
+    "kill_sweep_changes",
 )
 
 

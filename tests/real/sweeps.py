@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.real.clusters import assert_cluster, assert_env, rows
 from tests.real.disasters import await_sent, failover
@@ -28,6 +31,12 @@ class Case:
     check: Callable[[Operator], None]
     ends: int = 0
     """A failover ends with 6: the old primary has to rejoin."""
+    meanwhile: Callable[[Operator], AbstractContextManager[Any]] = lambda _: nullcontext()
+    """What goes on during each run that is killed, and looks at the cluster."""
+    holds: Callable[[Operator], None] = lambda _: None
+    """What is looked at after each kill, before anything is run again."""
+    finish: Callable[[Operator, Case], None] | None = None
+    """What brings a killed run to its end, where that is not the same command again."""
 
 
 def nothing(operator: Operator) -> None:
@@ -124,10 +133,28 @@ def sweep(restore: Callable[[Path], Operator], case: Case, folder: Path, numbers
     first.close()
     for number in numbers(total):
         operator = begin(str(number))
-        killed_after(operator, case, number)
+        with case.meanwhile(operator):
+            killed_after(operator, case, number)
         assert_one_primary_at_most(operator)
-        finish(operator, case)
+        case.holds(operator)
+        (case.finish or finish)(operator, case)
         operator.close()
+
+
+def stumble(restore: Callable[[Path], Operator], case: Case, folder: Path, number: int) -> None:
+    """One cluster, and one kill upon the other: each run goes on from what the last one left, and is killed after
+    ``number`` operations of its own unless it ends before. A third of a whole run spreads the three over it."""
+    operator = restore(folder)
+    case.prepare(operator)
+    codes: list[int] = []
+    for _ in SAMPLE:
+        with case.meanwhile(operator):
+            codes.append(killed_after(operator, case, number)[0])
+        assert_one_primary_at_most(operator)
+        case.holds(operator)
+    assert codes[0] == -signal.SIGKILL, codes
+    (case.finish or finish)(operator, case)
+    operator.close()
 
 
 def every(total: int) -> list[int]:

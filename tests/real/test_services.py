@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.real.clusters import assert_cluster, assert_env, ok, rows, status, wait_until
-from tests.real.debian import DEBIAN, RPM, DebianHost, DebianLan
+from tests.real.debian import DEBIAN, RPM, DebianLan
+from tests.real.debian.standing import in_unit
 from tests.real.disasters import commit, end_server, failover, make_table, rejoin
 from tests.real.hosts import DEPLOY, Operator
 from tests.real.ledger import Writer
@@ -36,12 +37,6 @@ def an_operator(lan: DebianLan, folder: Path, service: str, user: str) -> Operat
     postgres = {"service": service, "data_dir": layout.data_dir, "bin_dir": layout.bin_dir}
     operator.write_inventory(version=layout.major, ssh_user=user, extra={"postgres": postgres})
     return operator
-
-
-def in_unit(host: DebianHost) -> bool:
-    """The server is the unit's: it ends in good order with the host."""
-    pid = host.path(f"{host.layout.data_dir}/postmaster.pid").read_text().splitlines()[0]
-    return f"/{host.layout.unit}" in host.read(f"/proc/{pid}/cgroup")
 
 
 def replica_again(operator: Operator, name: str) -> bool:

@@ -32,6 +32,7 @@ from replctl.remote.waiting import SystemClock
 from tests.properties.clusters import Past, crashed
 from tests.properties.observed import observed
 from tests.properties.simulate import simulate
+from tests.properties.wanted import Wanted, ordered
 from tests.properties.world import World, clients_write
 from tests.real.hosts import Operator
 from tests.real.standing import control, execute
@@ -161,6 +162,7 @@ def of_server(inventory: Inventory, facts: ClusterFacts, node: NodeFacts) -> dic
                 "slots": {slot.name: slot.active for slot in node.server.slots},
                 "upstream": upstream.node if upstream else None,
                 "streams": live_receiver(node) is not None,
+                "paused": node.paused,
             }
         case _:
             return {}
@@ -171,6 +173,12 @@ def _checkpoint_past_fork(facts: ClusterFacts, node: Stopped) -> bool:
     return fork is not None and node.control.state == "shut down" and node.control.checkpoint >= fork.at
 
 
+def configured(operator: Operator, inventory: Inventory, node: NodeName = DB1) -> ConfigFile:
+    """The node's postgresql.conf as it stands there."""
+    path = Path(inventory.nodes[node].postgres.data_dir) / "postgresql.conf"
+    return ConfigFile(path.name, operator.lan[node].read(str(path)))
+
+
 @pytest.fixture
 def both(cluster: Operator) -> Iterator[Both]:
     inventory = load_inventory(cluster.inventory_file)
@@ -179,7 +187,8 @@ def both(cluster: Operator) -> Iterator[Both]:
     with closing(fleet):
         templates = read_template_dir(inventory.templates)
         session = Session(inventory, passwords, templates, fleet, clock, interrupts, told, "run-1", "replctl test")
-        both = Both(cluster, session, Past(3, 3, ()).world)
+        wanted = Wanted(settings=ordered(configured(cluster, inventory).text))
+        both = Both(cluster, session, Past(3, 3, (), wanted).world)
         both.agree("at the start")
         yield both
 
@@ -265,10 +274,34 @@ def test_a_node_is_set_aside_and_cloned_anew(both: Both) -> None:
     both.refuses(DB3, actions.SetAside())
     both.does(DB3, actions.StopPostgres(), actions.StopPostgres(), actions.SetAside(), actions.WritePassfile())
     both.does(DB3, actions.BaseBackup(DB2, slot(DB3)))
-    config = Path(both.session.inventory.nodes[DB2].postgres.data_dir) / "postgresql.conf"
-    text = both.operator.lan["db2"].read(str(config))
-    both.does(DB3, actions.WriteConfig(Place.STAGING, (ConfigFile(config.name, text),)))
+    config = configured(both.operator, both.session.inventory, DB2)
+    both.does(DB3, actions.WriteConfig(Place.STAGING, (config,)))
     both.does(DB3, actions.ConfigureStandby(Place.STAGING, DB2, slot(DB3)), actions.InstallStaging())
     both.does(DB3, actions.StartPostgres(), actions.AwaitStreaming(DB2))
     both.does(DB3, actions.DetachStandby(), actions.StopPostgres(), actions.StartPostgres())
     both.does(DB3, actions.RepointStandby(DB2, slot(DB3)), actions.AwaitStreaming(DB2))
+
+
+def connections(config: ConfigFile, number: int) -> ConfigFile:
+    return replace(config, text=f"{config.text}\nmax_connections = {number}\n")
+
+
+def test_a_standby_with_less_than_its_primary_pauses_and_does_not_start(both: Both) -> None:
+    now = configured(both.operator, both.session.inventory)
+    less, more = connections(now, 40), connections(now, 60)
+    both.does(DB2, actions.WriteConfig(Place.LIVE, (less,)), actions.ReloadConfig(), actions.StopPostgres())
+    with pytest.raises(ReplctlError, match="insufficient parameter settings"):
+        both._simulated(DB2, actions.StartPostgres())
+    with pytest.raises(ReplctlError, match="insufficient parameter settings"):
+        both._carry_out(DB2, actions.StartPostgres())
+    both.does(DB2, actions.StartWithConfig((now,)), actions.AwaitStreaming(DB1))
+    both.does(DB1, actions.WriteConfig(Place.LIVE, (more,)), actions.ReloadConfig(), actions.StopPostgres())
+    both.does(DB1, actions.StartPostgres())
+    for standby in (DB2, DB3):
+        both.does(standby, actions.WriteConfig(Place.LIVE, (more,)), actions.ReloadConfig(), actions.StopPostgres())
+        both.does(standby, actions.StartPostgres(), actions.AwaitStreaming(DB1), actions.AwaitReplayed(DB1))
+    both.does(DB1, actions.WriteConfig(Place.LIVE, (now,)), actions.ReloadConfig(), actions.StopPostgres())
+    both.does(DB1, actions.StartPostgres())
+    for standby in (DB2, DB3):
+        both.does(standby, actions.AwaitReplayed(DB1), actions.WriteConfig(Place.LIVE, (now,)), actions.StopPostgres())
+        both.does(standby, actions.StartPostgres(), actions.AwaitStreaming(DB1))

@@ -7,7 +7,10 @@ from dataclasses import replace
 import pytest
 
 from replctl.model.facts import Login, ProblemKind
+from replctl.model.plan import Plan
 from replctl.planning.add_replica import plan_add_replica
+from replctl.postgres.ownership import MARK
+from replctl.postgres.render import Templates
 from tests.unit.builders import ClusterBuilder, a_cluster, a_problem, a_walsender, settings
 from tests.unit.plans import DB1, DB2, DB3, codes, steps
 
@@ -100,6 +103,15 @@ def test_a_replica_with_less_than_its_primary_would_not_replay() -> None:
     node = built.nodes[DB2]
     small = replace(node, postgres=replace(node.postgres, parameters={"max_connections": "100"}))
     assert codes(plan(built.node("db2", postgres=small.postgres))) == [("ordered-setting", "db2")]
+    overridden = {"postgresql.auto.conf": "max_connections = 200\n"}
+    assert isinstance(plan(built.host("db1", files=overridden)), Plan)
+
+
+def test_the_settings_that_replctl_gives_a_clone_may_be_too_low() -> None:
+    built = a_cluster().primary("db1", settings=settings(max_wal_senders="30")).absent("db2").as_made_by_us()
+    templates = Templates(f"# {MARK}\nmax_wal_senders = {{{{ managed.max_wal_senders }}}}\n", "")
+    situation = replace(built.situation(), templates=templates)
+    assert codes(plan_add_replica(situation, [DB2])) == [("ordered-setting", "db2")]
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, fields, is_dataclass, replace
-from typing import get_args, get_type_hints
+from dataclasses import replace
 
 import pytest
 
 from replctl.execution.context import Changed, Context, Effect, Unchanged
-from replctl.execution.handlers.registry import HANDLERS
-from replctl.model import actions
-from replctl.model.actions import Action, AwaitStreaming, CreateSlot, DropSlot
+from replctl.model.actions import AwaitStreaming, DropSlot
 from replctl.model.errors import (
     ConnectionLostError,
     ExitCode,
@@ -22,60 +18,24 @@ from replctl.model.errors import (
     WaitTimeoutError,
 )
 from replctl.model.outcome import OutcomeKind, StepOutcome
-from replctl.model.plan import OnFailure, Plan, Step
 from replctl.model.plan import Stage as PlanStage
-from replctl.model.secret import Secret
-from replctl.model.values import Lsn, NodeName, Timeline, WalRange
+from replctl.model.values import NodeName
+from tests.unit.plays import (
+    ABC,
+    HINT,
+    a_plan,
+    a_step,
+    back,
+    does,
+    ended,
+    failure,
+    lasting,
+    no_return,
+    one_lane,
+    side_by_side,
+    steps_of,
+)
 from tests.unit.runs import Stage
-
-HINT = "Mend it."
-
-
-def failure(kind: type[ReplctlError] = WaitTimeoutError, **fields: object) -> ReplctlError:
-    return kind("db1: it does not work", hint=HINT, **fields)
-
-
-def does(name: str) -> CreateSlot:
-    return CreateSlot(name)
-
-
-def back(name: str) -> DropSlot:
-    return DropSlot(name)
-
-
-def a_step(name: str, node: str = "db1", **changed: object) -> Step:
-    return replace(Step(name, NodeName(node), does(name), f"why {name}", undo=back(name)), **changed)
-
-
-def no_return(name: str, node: str = "db1") -> Step:
-    return a_step(name, node, undo=None, point_of_no_return=True)
-
-
-def lasting(name: str, node: str = "db1", **changed: object) -> Step:
-    return a_step(name, node, undo=None, **changed)
-
-
-def one_lane(*steps: Step) -> PlanStage:
-    return PlanStage((steps,))
-
-
-def side_by_side(*lanes: tuple[Step, ...]) -> PlanStage:
-    return PlanStage(lanes, OnFailure.GO_ON)
-
-
-def a_plan(*stages: PlanStage, **changed: object) -> Plan:
-    return replace(Plan("test", "chat", stages), **changed)
-
-
-ABC = a_plan(one_lane(a_step("a"), a_step("b"), a_step("c")))
-
-
-def ended(outcome) -> tuple[OutcomeKind, ExitCode]:
-    return outcome.kind, outcome.exit_code
-
-
-def steps_of(outcome) -> dict[str, str]:
-    return {result.id: result.outcome.value for result in outcome.steps}
 
 
 def test_everything_is_done_in_order_and_told() -> None:
@@ -416,45 +376,6 @@ def test_several_failures_are_all_told_and_one_hint_is_told_once() -> None:
     outcome = stage.play(a_plan(side_by_side((lasting("x"),), (lasting("y"),), (lasting("z"),))))
     assert sorted(refusal.code for refusal in outcome.refusals) == ["connection-lost", "timeout"]
     assert outcome.next == HINT
-
-
-# The registry and the actions themselves.
-
-KINDS = get_args(Action)
-
-
-def test_every_action_has_a_handler_and_every_handler_an_action() -> None:
-    assert set(HANDLERS) == set(KINDS)
-    dataclasses = {kind for kind in vars(actions).values() if isinstance(kind, type) and is_dataclass(kind)}
-    assert dataclasses - {actions.ConfigFile, WalRange} == set(KINDS)
-
-
-def an_example(kind: type) -> object:
-    """A value of each field's type."""
-    values = {
-        "Place": actions.Place.LIVE,
-        "Autostart": actions.Autostart.OFF,
-        "Promise": actions.Promise.NO_COMMIT,
-        "Pending": actions.Pending.PLANNED,
-        "RoleKind": actions.RoleKind.APP,
-        "tuple[ConfigFile, ...]": (actions.ConfigFile("pg_hba.conf", "text"),),
-        "tuple[NodeName, ...]": ("db1", "db2"),
-        "tuple[int, ...]": (1, 2),
-        "tuple[WalRange, ...]": (WalRange(Timeline(1), Lsn(96)),),
-        "NodeName": "db1",
-        "str": "text",
-        "str | None": None,
-    }
-    return kind(**{field.name: values[str(field.type)] for field in fields(kind)})
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_every_action_is_plain_and_holds_no_secret(kind: type) -> None:
-    action = an_example(kind)
-    assert json.loads(json.dumps(asdict(action))) == json.loads(json.dumps(asdict(an_example(kind))))
-    assert kind.__dataclass_params__.frozen
-    hash(action)
-    assert Secret not in {part for hint in get_type_hints(kind).values() for part in (hint, *get_args(hint))}
 
 
 def test_every_outcome_of_a_step_is_told_by_some_run() -> None:

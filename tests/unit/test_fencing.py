@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from replctl.model.actions import FencePrimary, SettleFenceDebt
 from replctl.model.facts import FenceDebt
+from replctl.model.host import Unit
+from replctl.model.inventory import ServiceManager
 from replctl.model.plan import Plan, Refused
 from replctl.model.values import Lsn
 from replctl.planning.add_replica import plan_add_replica
@@ -55,6 +59,31 @@ def test_what_it_fences_can_rejoin_in_the_same_run() -> None:
     found = steps(plan_with_fencing(split(), rejoin))
     assert found[0] == "fence:db1"
     assert "rewind:db1" in found
+
+
+@pytest.mark.parametrize(
+    ("state", "checkpoint", "autostart", "expected"),
+    [
+        ("shut down", 5000, "enabled", ["no-autostart:db1"]),
+        ("in production", 3000, "enabled", ["no-autostart:db1"]),
+        ("shut down", 5000, "disabled", []),
+        ("shut down", 3900, "enabled", []),
+        ("shut down in recovery", 5000, "enabled", []),
+    ],
+    ids=["fenced", "and crashed", "done already", "demoted by a switchover", "a replica"],
+)
+def test_what_a_killed_run_fenced_stays_down(state: str, checkpoint: int, autostart: str, expected: list[str]) -> None:
+    """Its plan had still to speak to the service."""
+    cluster = a_cluster().stopped("db1", state, standby=True, timeline=1, checkpoint=Lsn(checkpoint))
+    cluster.primary("db2", timeline=2, current=Lsn(6000)).env("db2")
+    promoted(cluster, "db2", 2, (1, 4000)).host("db1", unit=Unit("postgresql-15", "inactive", autostart, None))
+    by_systemd = replace(cluster.nodes[DB1].postgres, service=ServiceManager.SYSTEMD)
+    situation = cluster.node("db1", postgres=by_systemd).situation()
+    planned = plan_with_fencing(situation, plan_env_write)
+    assert steps(planned) == expected
+    assert [step.undo for step in planned.steps] == [None for _ in expected]
+    refused = plan_with_fencing(situation, lambda situation: plan_add_replica(situation, [DB2]))
+    assert isinstance(refused, Refused)
 
 
 def test_the_debt_is_settled_by_the_command_that_fences() -> None:

@@ -60,11 +60,9 @@ def data_of(node: Node) -> Path:
 
 
 def look(node: Node) -> HostFacts:
-    done = subprocess.run(
-        host_probe_command(node), capture_output=True, text=True, check=True, env=os.environ | {"LC_ALL": "C"}
-    )
-    assert done.stderr == ""
-    return parse_host_probe(done.stdout, node)
+    done = subprocess.run(host_probe_command(node), capture_output=True, check=True, env=os.environ | {"LC_ALL": "C"})
+    assert done.stderr == b""
+    return parse_host_probe(done.stdout.decode("utf-8", "surrogateescape"), node)
 
 
 def a_cluster_in(data: Path) -> Path:
@@ -129,6 +127,29 @@ def test_a_stopped_cluster(node: Node) -> None:
     assert host.control is not None
     assert (host.control.state, host.control.timeline, host.control.checkpoint) == ("shut down", 2, Lsn(0x3000028))
     assert host.control.cleanly_shut_down_primary
+
+
+def test_files_that_end_without_a_newline_and_bytes_of_another_encoding(node: Node) -> None:
+    """The next file would begin on the last line, and a comment in Latin-1 would come back as something else."""
+    data = a_cluster_in(data_of(node))
+    for name in ("postgresql.conf", "pg_hba.conf", "postgresql.auto.conf"):
+        (data / name).write_bytes(f"{name} é\r\nlast".encode("latin-1"))
+    seen = {name: text.encode("utf-8", "surrogateescape") for name, text in look(node).files.items()}
+    assert seen == {name: (data / name).read_bytes() + b"\n" for name in seen}
+    assert len(seen) == 3
+
+
+def test_files_that_the_os_user_cannot_replace_as_they_are(node: Node, tmp_path: Path) -> None:
+    data = a_cluster_in(data_of(node))
+    (data / "postgresql.conf").touch()
+    assert look(node).fixed_files == ()
+    (tmp_path / "theirs").touch()
+    os.chown(tmp_path / "theirs", 54321, 54322)
+    (data / "pg_hba.conf").symlink_to(tmp_path / "theirs")
+    os.chown(data / "postgresql.conf", -1, 54322)
+    first, second = look(node).fixed_files
+    assert "postgresql.conf belongs to the group" in first
+    assert "pg_hba.conf belongs to" in second
 
 
 @pytest.mark.parametrize("line", ["ready   ", "standby "])

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from replctl.model.actions import CreateRole, RoleKind
-from replctl.model.facts import Setting
+from replctl.model.actions import CreateRole, RoleKind, WriteConfig
+from replctl.model.facts import Role, Setting
 from replctl.planning.adopt import Adoption
 from replctl.planning.init_primary import plan_init_primary
 from replctl.postgres.adopted import CONF
@@ -65,6 +65,35 @@ def test_none_is_needed_where_all_is_in_force() -> None:
     enough = live(listen_addresses="*", max_wal_senders="10", max_replication_slots="10", wal_log_hints="on")
     planned = plan(foreign(settings=enough), Adoption.WITH_RESTART)
     assert "stop:db1" not in steps(planned)
+
+
+def begun(**server: object) -> ClusterBuilder:
+    """What a run leaves that was killed once its files were in place: nobody knows whether the server has read them."""
+    built = foreign(**server)
+    (write,) = [one.action for one in plan(built).steps if isinstance(one.action, WriteConfig)]
+    roles = (Role("postgres", True, True, True, True), Role("replicator", True, False, True, True))
+    return built.host("db1", files=THEIRS | {file.name: file.text for file in write.files}).change(
+        "db1", server=replace(built.facts[DB1].server, roles=roles)
+    )
+
+
+def test_the_restart_that_a_killed_run_owes_is_not_forgotten() -> None:
+    planned = plan(begun(settings=live(listen_addresses="localhost")), Adoption.WITH_RESTART)
+    found = steps(planned)
+    assert found[0] == "role-app:db1"
+    assert {"stop:db1", "start:db1", "env"} <= set(found)
+    assert not {"role-admin:db1", "role-replication:db1", "write-config:db1"} & set(found)
+    assert any("is restarted, for listen_addresses" in note for note in notes_of(planned))
+
+
+def test_one_that_is_adopted_has_nothing_to_do() -> None:
+    enough = live(listen_addresses="*", max_wal_senders="10", max_replication_slots="10", wal_log_hints="on")
+    built = begun(settings=enough)
+    roles = (*built.facts[DB1].server.roles, Role("chat", True, False, False, True))
+    made = replace(built.facts[DB1].server, roles=roles, databases={"chatdb": "chat"}, rewind_granted=True)
+    host = replace(built.facts[DB1].host, passfile_current=True)
+    built = built.change("db1", server=made, host=host).env("db1")
+    assert steps(plan(built, Adoption.WITH_RESTART)) == []
 
 
 def test_it_is_told_what_rejoin_will_not_be_able_to_do() -> None:

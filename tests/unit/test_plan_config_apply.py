@@ -25,15 +25,21 @@ def connections(number: int, says: int | None = None) -> Seen:
     return Seen(f"max_connections = '{says or number}'\n", {"max_connections": str(number)})
 
 
-def plan(wanted: int, *now: int, restarting=frozenset(), names=(), written: bool = False):
+def plan(wanted: int, *now: int, restarting=frozenset(), names=(), files_say_so: bool = False):
     """max_connections of db1, db2, db3 as they are ``now``, and what the inventory wants."""
-    seen = {name: connections(number, wanted if written else None) for name, number in zip(NAMES, now, strict=True)}
+    seen = {
+        name: connections(number, wanted if files_say_so else None) for name, number in zip(NAMES, now, strict=True)
+    }
     situation = situation_of(three(), {"max_connections": str(wanted)}, **seen)
     return plan_config_apply(situation, names, restarting)
 
 
 def bounce(name: str) -> list[str]:
     return [f"stop:{name}", f"start:{name}", f"caught-up:{name}"]
+
+
+def written(name: str) -> list[str]:
+    return [f"write-config:{name}", f"reload:{name}"]
 
 
 IN_PLACE_STEPS = ["checkpoint:db1", "stop:db1", "start:db1", "probe-write:db1"]
@@ -68,10 +74,11 @@ def test_a_file_that_nobody_read_yet() -> None:
 def test_raised_the_replicas_come_first() -> None:
     planned = plan(200, 100, 100, 100, restarting=IN_PLACE)
     compare_with_golden("config-apply-raised", planned)
-    assert lanes(planned)[1:] == [
+    assert lanes(planned) == [
+        [written("db2"), written("db3")],
         [bounce("db2")],
         [bounce("db3")],
-        [IN_PLACE_STEPS],
+        [[*written("db1"), *IN_PLACE_STEPS]],
         [["wake:db2", "streaming:db2"], ["wake:db3", "streaming:db3"]],
     ]
 
@@ -82,27 +89,31 @@ def test_raised_the_primary_alone_is_refused_until_the_replicas_have_it() -> Non
     assert codes(planned) == [("ordered-setting", DB2)]
     assert isinstance(planned, Refused)
     assert "`replctl config apply db2 --restart`" in planned.refusals[0].hint
-    assert steps(plan(200, 100, 200, 200, restarting=only, written=True))[:4] == IN_PLACE_STEPS
+    assert steps(plan(200, 100, 200, 200, restarting=only, files_say_so=True))[:4] == IN_PLACE_STEPS
 
 
 def test_lowered_the_primary_comes_first() -> None:
     planned = plan(50, 100, 100, 100, restarting=IN_PLACE)
     compare_with_golden("config-apply-lowered", planned)
-    assert steps(planned)[6:] == [
+    assert steps(planned) == [
+        *written("db1"),
         *IN_PLACE_STEPS,
         *("wake:db2", "streaming:db2", "wake:db3", "streaming:db3"),
-        *("replayed:db2", *bounce("db2")),
-        *("replayed:db3", *bounce("db3")),
+        *("replayed:db2", *written("db2"), *bounce("db2")),
+        *("replayed:db3", *written("db3"), *bounce("db3")),
     ]
     assert isinstance(planned, Plan)
     assert next(one.action for one in planned.steps if one.id == "replayed:db2") == AwaitReplayed(DB1)
 
 
 def test_lowered_the_replicas_wait_for_the_primary() -> None:
-    planned = plan(50, 100, 100, 100, restarting=REPLICAS, written=True)
+    planned = plan(50, 100, 100, 100, restarting=REPLICAS, files_say_so=True)
     assert steps(planned) == []
     assert "a lowered setting goes to db1 first" in notes_of(planned)[1]
-    assert steps(plan(50, 50, 100, 100, restarting=REPLICAS, written=True)) == [*bounce("db2"), *bounce("db3")]
+    assert steps(plan(50, 50, 100, 100, restarting=REPLICAS)) == [
+        *("replayed:db2", *written("db2"), *bounce("db2")),
+        *("replayed:db3", *written("db3"), *bounce("db3")),
+    ]
 
 
 def test_lowered_cannot_be_done_by_a_switchover() -> None:
@@ -120,7 +131,7 @@ def test_raised_and_lowered_at_once() -> None:
 
 
 def test_by_a_switchover() -> None:
-    planned = plan(200, 100, 100, 100, restarting=BY_SWITCHOVER, written=True)
+    planned = plan(200, 100, 100, 100, restarting=BY_SWITCHOVER, files_say_so=True)
     compare_with_golden("config-apply-switchover", planned)
     assert steps(planned)[:6] == [*bounce("db2"), *bounce("db3")]
     assert "promote:db2" in steps(planned)
@@ -133,7 +144,7 @@ def test_a_server_that_does_not_start_starts_with_what_it_had() -> None:
     assert found["stop:db2"].undo == StartWithConfig((ConfigFile("postgresql.conf", connections(100).text),))
     assert found["caught-up:db2"].point_of_no_return
     assert all(stage.on_failure is OnFailure.STOP for stage in planned.stages)
-    again = plan(200, 100, 100, 100, restarting=REPLICAS, written=True)
+    again = plan(200, 100, 100, 100, restarting=REPLICAS, files_say_so=True)
     assert isinstance(again, Plan)
     assert {one.id: one for one in again.steps}["stop:db2"].undo == StartPostgres()
 
@@ -152,6 +163,24 @@ def test_nobody_takes_over() -> None:
     without = a_cluster().replica("db2", of="10.0.0.1:5432", receiver=None)
     situation = situation_of(without, {"max_connections": "200"}, db2=connections(100))
     assert steps(plan_config_apply(situation, ())) == ["write-config:db2", "reload:db2"]
+    assert codes(plan_config_apply(situation, (), REPLICAS)) == [("no-primary", None)]
+
+
+def test_what_a_killed_run_left_stopped_comes_back_first() -> None:
+    built = a_cluster().primary("db1").stopped("db2", standby=True).as_made_by_us()
+    situation = situation_of(built, {"max_connections": "200"}, db1=connections(100))
+    planned = plan_config_apply(situation, (), IN_PLACE)
+    assert {"start:db2", "streaming:db2"} <= set(steps(planned))
+    assert isinstance(planned, Plan)
+    assert planned.unfinished[-1].startswith("the same command again")
+    assert "start:db2" not in steps(plan_config_apply(situation, (DB1,), IN_PLACE))
+    assert "start:db2" not in steps(plan_config_apply(situation, (), frozenset({Restarting.PRIMARY})))
+
+
+def test_a_primary_that_a_killed_run_left_stopped_comes_back_first() -> None:
+    built = a_cluster().stopped("db1").replica("db2", of="10.0.0.1:5432", receiver=None).as_made_by_us()
+    situation = situation_of(built, {"max_connections": "200"}, db2=connections(100))
+    assert steps(plan_config_apply(situation, (), IN_PLACE))[0] == "start:db1"
     assert codes(plan_config_apply(situation, (), REPLICAS)) == [("no-primary", None)]
 
 

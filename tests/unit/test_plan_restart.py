@@ -9,6 +9,7 @@ from replctl.model.errors import ExitCode
 from replctl.model.facts import ProblemKind
 from replctl.model.plan import OnFailure, Plan, Refused
 from replctl.planning.restart import AGAIN, plan_restart, plan_rolling_restart, switchover_candidate
+from replctl.postgres.ownership import MARK
 from tests.unit.builders import ClusterBuilder, a_cluster, a_slot, a_walsender
 from tests.unit.plans import DB1, DB2, DB3, DB4, codes, compare_with_golden, lanes, notes_of, steps
 
@@ -100,6 +101,22 @@ def test_one_that_is_stopped_is_started() -> None:
 )
 def test_refusals_of_one_node(built: ClusterBuilder, expected: str) -> None:
     assert codes(plan(built)) == [(expected, DB2)]
+
+
+@pytest.mark.parametrize("setting", ["max_connections = 50", "max_connections = 50\nwork_mem = '1MB'"])
+def test_a_replica_whose_files_say_less_than_its_primary_has_is_not_stopped(setting: str) -> None:
+    built = a_cluster().primary("db1").replica("db2").replica("db3")
+    built.host("db2", files={"postgresql.conf": f"# {MARK}\n{setting}\n"})
+    assert codes(plan_restart(built.situation(), DB2)) == [("ordered-setting", "db2")]
+    assert codes(plan_rolling_restart(built.situation())) == [("ordered-setting", "db2")]
+    assert steps(plan_restart(built.situation(), DB3)) == ["stop:db3", "start:db3", "caught-up:db3"]
+    assert steps(plan_restart(built.situation(), DB1))[:2] == ["checkpoint:db1", "stop:db1"]
+
+
+def test_a_primary_whose_files_say_more_than_its_replicas_have_is_not_restarted() -> None:
+    built = a_cluster().primary("db1").replica("db2", setting={"max_worker_processes": "16"}).replica("db3")
+    built.host("db1", files={"postgresql.conf": f"# {MARK}\nmax_worker_processes = 12\n"})
+    assert codes(plan_restart(built.situation(), DB1)) == [("ordered-setting", "db3")]
 
 
 def test_a_replica_needs_its_primary() -> None:

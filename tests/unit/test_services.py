@@ -9,7 +9,11 @@ import pytest
 from replctl.model.actions import Autostart, SetAutostart
 from replctl.model.host import DebianCluster, Unit
 from replctl.model.inventory import ServiceManager
+from replctl.model.plan import Plan, Refused
 from replctl.model.values import NodeName
+from replctl.planning.fencing import plan_with_fencing
+from replctl.planning.promote import plan_promote
+from replctl.planning.restart import plan_restart
 from replctl.planning.services import check_service, starts_with_host, stays_down
 from replctl.postgres.layout import kept_down, layout_of
 from replctl.postgres.starting import start
@@ -54,6 +58,15 @@ def test_what_the_postmaster_was_told_counts() -> None:
     assert "-o" in start(layout, "/bin", "/run", stop_seconds=1, start_seconds=1)
 
 
+def test_a_start_beside_debians_unit_waits_for_its_end() -> None:
+    host = a_host(debian_clusters=(MAIN,), has_pg_ctlcluster=True, unit=UNIT)
+    for service, waits in ((PG_CTL, True), (CLUSTER, True), (SYSTEMD, False)):
+        command = start(layout_of(node(service), host), "/bin", "/run", stop_seconds=1, start_seconds=1)
+        assert ("postgresql@15-main.service" in command) == waits
+    elsewhere = start(layout_of(node(PG_CTL), a_host()), "/bin", "/run", stop_seconds=1, start_seconds=1)
+    assert "postgresql@" not in "".join(elsewhere)
+
+
 def test_the_rpms_have_it_in_the_data_directory() -> None:
     layout = layout_of(node(SYSTEMD, "/var/lib/pgsql/15/data"), a_host(unit=UNIT))
     assert (layout.is_split, layout.unit, layout.autostart) == (False, "postgresql-15", True)
@@ -83,6 +96,12 @@ def test_nothing_is_said_where_no_service_starts_it() -> None:
         (SYSTEMD, DATA, {"unit": replace(UNIT, enabled="")}, "no systemd unit postgresql-15"),
         (SYSTEMD, "/srv/pg", {"has_pg_ctlcluster": True, "unit": UNIT}, "must end in 15/NAME"),
         (SYSTEMD, DATA, {"unit": UNIT, "may_start_unit": False}, "sudo does not let"),
+        (
+            SYSTEMD,
+            DATA,
+            {"has_pg_ctlcluster": True, "unit": replace(UNIT, name="postgresql@15-old")},
+            "another cluster",
+        ),
     ],
 )
 def test_what_cannot_start_a_server(
@@ -93,7 +112,35 @@ def test_what_cannot_start_a_server(
     assert refusal.hint.endswith(".")
 
 
-@pytest.mark.parametrize("host", [{"unit": UNIT}, {"unit": UNIT, "may_start_unit": True}])
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"unit": UNIT},
+        {"unit": UNIT, "may_start_unit": True},
+        {"unit": replace(UNIT, name="postgresql@15-main"), "has_pg_ctlcluster": True},
+        {
+            "unit": replace(UNIT, name="postgresql@15-chat"),
+            "debian_clusters": (replace(MAIN, name="chat"),),
+            "has_pg_ctlcluster": True,
+        },
+    ],
+)
 def test_what_can(host: dict[str, object]) -> None:
     assert check_service(node(SYSTEMD), a_host(**host)) == []
     assert check_service(node(PG_CTL), a_host()) == []
+
+
+@pytest.mark.parametrize("command", ["restart", "promote"])
+def test_no_server_is_stopped_that_could_not_be_started_again(command: str) -> None:
+    postgres = node(SYSTEMD).postgres
+    cluster = a_cluster().primary("db1").replica("db2").node("db1", postgres=postgres)
+    planners = {
+        "restart": lambda situation: plan_restart(situation, NodeName("db1")),
+        "promote": lambda situation: plan_promote(situation, NodeName("db2")),
+    }
+    for may, kind in ((True, Plan), (None, Plan), (False, Refused)):
+        known = cluster.host("db1", unit=UNIT, may_start_unit=may).situation()
+        planned = plan_with_fencing(known, planners[command])
+        assert isinstance(planned, kind)
+    assert isinstance(planned, Refused)
+    assert [(refusal.code, refusal.node) for refusal in planned.refusals] == [("service", "db1")]

@@ -8,7 +8,9 @@ import pytest
 
 from replctl.model.facts import Login, ProblemKind
 from replctl.model.host import DataDirectory, DirectoryState
+from replctl.model.plan import Plan, Refused
 from replctl.planning.promote import plan_promote
+from replctl.postgres.ownership import MARK
 from tests.unit.builders import DATA_DIR, ClusterBuilder, a_cluster, a_problem, a_slot, a_walsender, mib, settings
 from tests.unit.plans import DB1, DB2, DB3, codes, notes_of, steps
 
@@ -107,6 +109,22 @@ def test_a_sibling_with_less_than_the_candidate_could_not_replay() -> None:
     built = a_cluster().primary("db1", settings=settings(max_worker_processes="16"))
     built.replica("db2", setting={"max_worker_processes": "16"}).replica("db3")
     assert codes(plan(built)) == [("ordered-setting", "db3")]
+
+
+def after_a_start(now: str, text: str, mark: str = f"# {MARK}\n", **more: str) -> Plan | Refused:
+    """db1 has ``now`` max_connections in force, db2 200, and the files of db1 are these."""
+    built = a_cluster().primary("db1", settings=settings(max_connections=now))
+    built.replica("db2", setting={"max_connections": "200"})
+    return plan(built.host("db1", files={"postgresql.conf": f"{mark}{text}", **more}))
+
+
+def test_the_old_primary_comes_back_with_what_its_files_say() -> None:
+    assert isinstance(after_a_start("100", "max_connections = 300\n"), Plan)
+    assert isinstance(after_a_start("200", ""), Plan)
+    assert isinstance(after_a_start("200", "max_connections = 100\ninclude_dir 'conf.d'\n", mark=""), Plan)
+    overridden = {"postgresql.auto.conf": "max_connections = 50\n"}
+    assert codes(after_a_start("100", "max_connections = 300\n", **overridden)) == [("ordered-setting", "db1")]
+    assert codes(after_a_start("200", "max_connections = 100\n")) == [("ordered-setting", "db1")]
 
 
 def test_logins_at_the_candidate_from_everybody_who_will_follow_it() -> None:

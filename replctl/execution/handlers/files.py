@@ -22,9 +22,11 @@ from replctl.model.actions import (
 from replctl.model.errors import CommandFailedError, RefusedError, ReplctlError
 from replctl.model.secret import Secret
 from replctl.postgres import scripts, statements
+from replctl.postgres.adopted import CONF
 from replctl.postgres.conninfo import passfile_path, passfile_text
 from replctl.postgres.ownership import MARK
 from replctl.postgres.paths import aside_prefix, directory_of, rewind_dir, staging_dir, staging_marker
+from replctl.postgres.render import POSTGRESQL_CONF
 from replctl.remote.ports import CommandResult
 from replctl.remote.printable import one_line
 
@@ -36,7 +38,11 @@ NEW = ".replctl-new"
 
 
 def write_config(context: Context, action: WriteConfig) -> Effect:
-    """Files are written beside their place, read by PostgreSQL, and only then renamed over the old ones."""
+    """Files are written beside their place, read by PostgreSQL, and only then renamed over the old ones.
+
+    A server that runs is told in the same breath: after a run that ended in between, nothing would tell that files
+    which say what they should have never been read.
+    """
     layout, data_dir = context.layout(), directory_of(context.node, action.place)
     directory = layout.config_dir if layout.is_split else data_dir
     changed = [file for file in action.files if _text(context, f"{directory}/{file.name}") != file.text]
@@ -46,10 +52,9 @@ def write_config(context: Context, action: WriteConfig) -> Effect:
         _run(context, scripts.make_config_dir(directory))
     _prepare(context, directory, data_dir, changed)
     old = {file.name: _text(context, f"{directory}/{file.name}") for file in changed}
-    for file in changed:
-        _run(context, scripts.rename(f"{directory}/{file.name}{NEW}", f"{directory}/{file.name}"))
+    _run(context, scripts.install_config(data_dir, [f"{directory}/{file.name}" for file in changed], NEW))
     if action.place is Place.LIVE:
-        _check_hba(context, directory, tuple(ConfigFile(name, text) for name, text in old.items()))
+        _check_hba(context, directory, data_dir, tuple(ConfigFile(name, text) for name, text in old.items()))
     return Changed(", ".join(file.name for file in changed))
 
 
@@ -63,35 +68,37 @@ def _prepare(context: Context, directory: str, data_dir: str, files: Sequence[Co
     """The new files beside the old ones, and nothing of them if one cannot be written or is not accepted."""
     try:
         for file in files:
-            _write(context, f"{directory}/{file.name}{NEW}", file.text.encode())
-            if file.name == "postgresql.conf":
-                _check(context, data_dir, f"{directory}/{file.name}{NEW}")
+            _write(context, f"{directory}/{file.name}{NEW}", _bytes(file.text))
+            if file.name in (POSTGRESQL_CONF, CONF):
+                _check(context, data_dir, directory, file.name)
     except ReplctlError:
         for file in files:
             _run(context, scripts.remove_file(f"{directory}/{file.name}{NEW}"))
         raise
 
 
-def _check(context: Context, directory: str, path: str) -> None:
+def _check(context: Context, data_dir: str, directory: str, name: str) -> None:
+    """postgresql.conf of an adopted node includes a replctl.conf that is not in its place yet: each is read alone."""
     try:
-        _run(context, scripts.check_settings(context.bin_dir(), directory, path))
+        _run(context, scripts.check_settings(context.bin_dir(), data_dir, f"{directory}/{name}{NEW}"))
     except CommandFailedError as error:
         raise RefusedError(
-            f"{context.name}: PostgreSQL does not accept the rendered postgresql.conf: {error.stderr.strip()}",
+            f"{context.name}: PostgreSQL does not accept the rendered {name}: {error.stderr.strip()}",
             hint="Mend postgres.parameters in the inventory, or the template.",
             node=context.name,
             code="config-invalid",
         ) from error
 
 
-def _check_hba(context: Context, directory: str, old: tuple[ConfigFile, ...]) -> None:
+def _check_hba(context: Context, directory: str, data_dir: str, old: tuple[ConfigFile, ...]) -> None:
     """A bad pg_hba.conf makes a reload a silent no-op; the server reads the file for this view without a reload."""
     with context.database() as database:
         bad = database.fetch(statements.HBA_ERRORS)
     if not bad:
         return
     for file in old:
-        _write(context, f"{directory}/{file.name}", file.text.encode())
+        _write(context, f"{directory}/{file.name}{NEW}", _bytes(file.text))
+    _run(context, scripts.install_config(data_dir, [f"{directory}/{file.name}" for file in old], NEW))
     raise RefusedError(
         f"{context.name}: PostgreSQL does not accept the rendered pg_hba.conf: line {bad[0]['line_number']}: "
         f"{bad[0]['error']}",
@@ -105,9 +112,11 @@ def put_back(context: Context, files: Iterable[ConfigFile]) -> None:
     """Files as they were before, each by a rename. Whether a server runs does not matter."""
     layout = context.layout()
     directory = layout.config_dir if layout.is_split else context.node.postgres.data_dir
-    for file in files:
-        _write(context, f"{directory}/{file.name}{NEW}", file.text.encode())
-        _run(context, scripts.rename(f"{directory}/{file.name}{NEW}", f"{directory}/{file.name}"))
+    held = tuple(files)
+    for file in held:
+        _write(context, f"{directory}/{file.name}{NEW}", _bytes(file.text))
+    paths = [f"{directory}/{file.name}" for file in held]
+    _run(context, scripts.install_config(context.node.postgres.data_dir, paths, NEW))
 
 
 def write_passfile(context: Context, action: WritePassfile) -> Effect:
@@ -238,7 +247,12 @@ def _marker(context: Context) -> _Marker:
 
 
 def _text(context: Context, path: str) -> str:
-    return context.runner().run(scripts.read_file(path), timeout=FILE_SECONDS).text
+    return context.runner().run(scripts.read_file(path), timeout=FILE_SECONDS).stdout.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    """Of a file that may be somebody else's, in an encoding of their own."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _write(context: Context, path: str, content: bytes | Secret) -> None:

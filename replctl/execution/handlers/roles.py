@@ -60,6 +60,8 @@ def create_role(context: Context, action: CreateRole) -> Effect:
             return Unchanged(f"{name} is as it should be")
         verifier = scram_verifier(database, name, password)
         attributes = sql.SQL(ATTRIBUTES[action.kind])
+        if found and found["shut"]:
+            attributes += sql.SQL(" connection limit -1")
         verb = sql.SQL("alter role {} {} password {}" if found else "create role {} {} password {}")
         statement = verb.format(sql.Identifier(name), attributes, sql.Literal(verifier))
         database.execute(statement, timeout=DDL_SECONDS)
@@ -145,7 +147,8 @@ def create_database(context: Context, action: CreateDatabase) -> Effect:
     """Owned by the app role, so that it can create its tables in the schema public."""
     app = context.inventory.app
     with context.database(options=COMMIT_LOCALLY) as database:
-        owners = {row["name"]: row["owner"] for row in database.fetch(statements.DATABASES)}
+        rows = database.fetch(statements.DATABASES, {"name": app.database})
+        owners = {row["name"]: row["owner"] for row in rows}
         if owners.get(app.database) == app.user:
             return Unchanged(f"{app.database} belongs to {app.user}")
         names = (sql.Identifier(app.database), sql.Identifier(app.user))

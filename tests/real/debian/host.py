@@ -72,15 +72,16 @@ class DebianHost(Host):
         """What the unit of PostgreSQL is: ``active``, ``inactive``, ``failed``, ``activating``, ``deactivating``."""
         return self.systemctl("is-active", self.layout.unit, check=False)
 
-    def make_cluster(self) -> None:
-        """A new cluster of the layout, not started: Debian's is called ``main``."""
+    def make_cluster(self, data_dir: str | None = None) -> None:
+        """A new cluster of the layout, not started: Debian's is called ``main``, wherever its data directory is."""
         locale = ("--encoding=UTF8", "--locale=C.UTF-8")
         if self.layout == RPM:
             # What the RPMs' server has built in, or in its postgresql.conf.
             settings = ("-c", "unix_socket_directories=/run/postgresql,/tmp", "-c", "logging_collector=on")
             self.run([f"{self.layout.bin_dir}/initdb", "-D", self.layout.data_dir, *locale, *settings])
             return
-        self.run(["pg_createcluster", *locale, str(self.layout.major), "main"], "root")
+        place = ("--datadir", data_dir) if data_dir else ()
+        self.run(["pg_createcluster", *locale, *place, str(self.layout.major), "main"], "root")
         self.systemctl("daemon-reload")
 
     def stop_sshd(self) -> None:
