@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from replctl import __version__
+from replctl.cli.app_config import config_app
+from replctl.cli.app_inventory import inventory_app
 from replctl.cli.options import (
     DEFAULT_INVENTORY,
     DryRun,
@@ -19,8 +21,8 @@ from replctl.cli.options import (
     StatusOutput,
     Verbose,
     Yes,
+    end,
 )
-from replctl.model.errors import ExitCode
 
 if TYPE_CHECKING:
     from replctl.planning.consent import Consent
@@ -35,20 +37,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-inventory_app = typer.Typer(help="Check an inventory, or print its JSON Schema for editors.", no_args_is_help=True)
 app.add_typer(inventory_app, name="inventory", rich_help_panel=RECORDS)
-config_app = typer.Typer(help="Compare the configuration with the inventory, or apply it.", no_args_is_help=True)
 app.add_typer(config_app, name="config", rich_help_panel=EVERYDAY)
 
 
 def main() -> None:
     """The console script."""
     app()
-
-
-def end(code: ExitCode) -> None:
-    """Leave with a documented exit code."""
-    raise typer.Exit(int(code))
 
 
 def _version(wanted: bool) -> None:
@@ -263,55 +258,6 @@ def rotate_password(
     end(commands.rotate_password(options, role))
 
 
-Nodes = Annotated[
-    list[str] | None, typer.Argument(metavar="NODE...", help="These nodes; without one, every node that is reached.")
-]
-
-
-@config_app.command("diff")
-def config_diff(
-    nodes: Nodes = None,
-    inventory: InventoryFile = DEFAULT_INVENTORY,
-    output: OutputFormat = Output.TABLE,
-    verbose: Verbose = False,
-) -> None:
-    """Show how files and settings in force differ from the inventory, and what overrides them. Changes nothing."""
-    from replctl.cli import config_commands
-    from replctl.cli.changing import ChangeOptions
-
-    options = ChangeOptions(inventory, dry_run=True, yes=False, output=output, verbose=verbose)
-    end(config_commands.config_diff(options, nodes or []))
-
-
-@config_app.command("apply")
-def config_apply(
-    nodes: Nodes = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Restart replicas that wait for it, one by one.")] = False,
-    restart_primary: Annotated[
-        bool, typer.Option("--restart-primary", help="Restart the primary where it is, if it waits for that.")
-    ] = False,
-    switchover: Annotated[
-        bool, typer.Option("--switchover", help="Restart the primary by moving its role to a replica.")
-    ] = False,
-    inventory: InventoryFile = DEFAULT_INVENTORY,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    output: OutputFormat = Output.TABLE,
-    verbose: Verbose = False,
-) -> None:
-    """Write the files that differ and have the servers read them; restart only where a flag says so.
-
-    Of the settings that a standby must not have less of, a raised one goes to the replicas first and a lowered one to
-    the primary.
-    """
-    from replctl.cli import config_commands
-    from replctl.cli.changing import ChangeOptions
-
-    options = ChangeOptions(inventory, dry_run, yes, output, verbose)
-    allowed = config_commands.restarts(replicas=restart, primary=restart_primary, switchover=switchover)
-    end(config_commands.config_apply(options, nodes or [], allowed))
-
-
 @app.command(rich_help_panel=EVERYDAY)
 def env(
     inventory: InventoryFile = DEFAULT_INVENTORY,
@@ -337,28 +283,6 @@ def history(inventory: InventoryFile = DEFAULT_INVENTORY, output: OutputFormat =
     from replctl.cli import reading
 
     end(reading.show_history(inventory, output))
-
-
-@inventory_app.command("check")
-def inventory_check(inventory: InventoryFile = DEFAULT_INVENTORY) -> None:
-    """Validate the inventory, its templates and its secrets. Contacts nothing."""
-    from replctl.cli import commands
-
-    end(commands.check_inventory(inventory))
-
-
-@inventory_app.command("schema")
-def inventory_schema() -> None:
-    """Print the inventory's JSON Schema, for editors."""
-    from replctl.cli import commands
-
-    end(commands.print_inventory_schema())
-
-
-@inventory_app.command("init", hidden=True)
-def inventory_init() -> None:
-    """Not built yet."""
-    _refuse("inventory init")
 
 
 _LATER = ("check",)

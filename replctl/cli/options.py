@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from replctl.model.errors import ExitCode
+
 
 class Output(StrEnum):
     """How a result is printed."""
@@ -41,3 +43,8 @@ Verbose = Annotated[
 ]
 
 DEFAULT_INVENTORY = Path("inventory.yaml")
+
+
+def end(code: ExitCode) -> None:
+    """Leave with a documented exit code."""
+    raise typer.Exit(int(code))
