@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import typer
+
 from replctl.cli.app import RECORDS, app
 from replctl.lab.app import lab_app
 
 app.add_typer(lab_app, name="lab", rich_help_panel=RECORDS)
 
 
-def main() -> None:
-    """Run the command line."""
-    app()
+def main() -> int:
+    """Run the command line; returns its exit code."""
+    try:
+        code: object = app(prog_name="replctl", standalone_mode=False)
+    except typer.TyperException as mistake:
+        from replctl.cli.exits import show_misread  # noqa: PLC0415 - a shell that completes a word waits for no Rich
+
+        return show_misread(mistake)
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from replctl.envfile import differences, listed_nodes, managed_values
 from replctl.model.configuration import Configuration
@@ -28,9 +28,10 @@ from replctl.model.facts import (
     WalTail,
 )
 from replctl.model.host import HostFacts
+from replctl.model.inquiry import Inquiry
 from replctl.model.inventory import Inventory, Node, SqlRoute
 from replctl.model.secret import Passwords
-from replctl.model.values import NodeName, SystemIdentifier, WalRange
+from replctl.model.values import NodeName, SystemIdentifier
 from replctl.postgres import statements
 from replctl.postgres.clocks import on_one_clock
 from replctl.postgres.conninfo import passfile_path, passfile_text
@@ -42,7 +43,7 @@ from replctl.postgres.starting import may_systemctl
 from replctl.postgres.wal_tail import parse_wal_tail
 from replctl.remote.fan_out import fan_out
 from replctl.remote.local_files import read_optional_text
-from replctl.remote.ports import Fleet, NodeLink
+from replctl.remote.ports import Fleet, NodeLink, Progress
 from replctl.remote.printable import one_line
 from replctl.remote.server_facts import read_configuration, read_facts, read_server
 
@@ -61,33 +62,19 @@ _SQLSTATES = {
 _KINDS = {kind.value: kind for kind in ProblemKind}
 
 
-@dataclass(frozen=True, slots=True)
-class Inquiry:
-    """What a changing command wants to know beside the nodes themselves."""
+def observe(
+    fleet: Fleet, inventory: Inventory, passwords: Passwords, answered: Callable[[NodeName], None] = lambda _: None
+) -> ClusterFacts:
+    """Facts of every node of the inventory. Raises nothing for a single node; the env file is observe_env's.
 
-    login_at: NodeName | None = None
-    """Where a replication login is tried,"""
-    login_from: tuple[NodeName, ...] = ()
-    """from each of these nodes."""
-    size: bool = False
-    """The size of the primary's databases."""
-    by_psql: tuple[NodeName, ...] = ()
-    """Nodes that are asked through psql on their host when they do not let us in."""
-    configuration: bool = False
-    """What the primary's configuration files set."""
-    settings: tuple[NodeName, ...] = ()
-    """Nodes whose files and settings are read as their servers see them."""
-    segments: bool = False
-    """Which WAL segments the primary has."""
-    wal: tuple[tuple[NodeName, tuple[WalRange, ...]], ...] = ()
-    """What these nodes' own WAL holds from a position on."""
-
-
-def observe(fleet: Fleet, inventory: Inventory, passwords: Passwords) -> ClusterFacts:
-    """Facts of every node of the inventory. Raises nothing for a single node; the env file is observe_env's."""
+    ``answered`` is told of each node whose look has ended, from any thread.
+    """
 
     def look(name: NodeName) -> NodeFacts:
-        return observe_node(fleet[name], inventory.nodes[name], inventory, passwords)
+        try:
+            return observe_node(fleet[name], inventory.nodes[name], inventory, passwords)
+        finally:
+            answered(name)
 
     answers = fan_out(tuple(inventory.nodes), look, deadline=deadline_of(inventory))
     nodes: dict[NodeName, NodeFacts] = {
@@ -123,17 +110,35 @@ def observe_env(inventory: Inventory, passwords: Passwords) -> EnvListing:
 
 
 def inquire(
-    facts: ClusterFacts, inquiry: Inquiry, fleet: Fleet, inventory: Inventory, passwords: Passwords
+    facts: ClusterFacts,
+    inquiry: Inquiry,
+    fleet: Fleet,
+    inventory: Inventory,
+    passwords: Passwords,
+    *,
+    says: Progress = lambda _: None,
 ) -> ClusterFacts:
-    """The same facts, with what a changing command needs beyond them. Raises InventoryError for the env file."""
+    """The same facts, with what a changing command needs beyond them. ``says`` is told what is asked for now.
+
+    Raises InventoryError for the env file.
+    """
+    says("passfiles and units")
     facts = _ask_by_psql(facts, inquiry.by_psql, fleet, inventory, passwords)
+    nodes = with_units(with_passfiles(facts, fleet, inventory, passwords), fleet, inventory)
+    if inquiry.login_at is not None:
+        says(f"replication logins at {inquiry.login_at}")
+    logins = _try_logins(fleet, inventory, inquiry)
+    if inquiry.wal:
+        says(f"what the WAL of {', '.join(name for name, _ in inquiry.wal)} holds")
+    wal = _read_wal(facts, inquiry, fleet, inventory)
+    says("sizes, files and settings")
     return replace(
         facts,
-        nodes=_with_units(_with_passfiles(facts, fleet, inventory, passwords), fleet, inventory),
-        logins=_try_logins(fleet, inventory, inquiry),
+        nodes=nodes,
+        logins=logins,
         env=observe_env(inventory, passwords),
         cluster_bytes=_cluster_bytes(facts, fleet, inventory) if inquiry.size else None,
-        wal=_read_wal(facts, inquiry, fleet, inventory),
+        wal=wal,
         file_settings=_file_settings(facts, fleet, inventory) if inquiry.configuration else {},
         configurations=read_configurations(facts, inquiry.settings, fleet, inventory),
         primary_wal=_primary_wal(facts, fleet, inventory) if inquiry.segments else None,
@@ -192,9 +197,11 @@ def deadline_of(inventory: Inventory) -> float:
     return max(node.ssh.connect_timeout for node in inventory.nodes.values()) + PROBE_MARGIN
 
 
-def _with_passfiles(
+def with_passfiles(
     facts: ClusterFacts, fleet: Fleet, inventory: Inventory, passwords: Passwords
 ) -> dict[NodeName, NodeFacts]:
+    """The nodes, and whether the passfile of each holds what it should."""
+
     def look(name: NodeName) -> bool:
         node = inventory.nodes[name]
         text = passfile_text(inventory, node, passwords.replication)
@@ -213,7 +220,7 @@ def _with_passfiles(
     return nodes
 
 
-def _with_units(nodes: dict[NodeName, NodeFacts], fleet: Fleet, inventory: Inventory) -> dict[NodeName, NodeFacts]:
+def with_units(nodes: dict[NodeName, NodeFacts], fleet: Fleet, inventory: Inventory) -> dict[NodeName, NodeFacts]:
     """Where systemd starts a server, whether we may tell it to."""
     hosts = {name: host for name, seen in nodes.items() if (host := _host_of(seen)) is not None and host.unit}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,14 +10,18 @@ import typer
 from replctl import __version__
 from replctl.cli.app_config import config_app
 from replctl.cli.app_inventory import inventory_app
+from replctl.cli.completion import complete_node, complete_role
 from replctl.cli.options import (
     DEFAULT_INVENTORY,
     DryRun,
     InventoryFile,
+    LogFile,
     Output,
     OutputFormat,
     StatusFormat,
     StatusOutput,
+    Timings,
+    Tracing,
     Verbose,
     Yes,
     end,
@@ -41,11 +44,6 @@ app.add_typer(inventory_app, name="inventory", rich_help_panel=RECORDS)
 app.add_typer(config_app, name="config", rich_help_panel=EVERYDAY)
 
 
-def main() -> None:
-    """The console script."""
-    app()
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"replctl {__version__}")
@@ -60,8 +58,8 @@ def root(
 ) -> None:
     """Provision, watch and promote PostgreSQL streaming replicas over plain SSH.
 
-    One inventory file describes the cluster; what each node is now is observed. Start with `replctl lab up` or with
-    `inventory.example.yaml`.
+    One inventory file describes the cluster; what each node is now is observed. Start with `replctl lab up`, or
+    with `replctl inventory init`.
     """
 
 
@@ -73,7 +71,7 @@ def given(**flags: bool) -> frozenset[Consent]:
 
 
 def _node_argument(help_text: str) -> typer.models.ArgumentInfo:
-    return typer.Argument(metavar="NODE", help=help_text)
+    return typer.Argument(metavar="NODE", help=help_text, autocompletion=complete_node)
 
 
 @app.command("init-primary", rich_help_panel=SETUP)
@@ -84,6 +82,8 @@ def init_primary(
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take over a running primary that replctl did not make.")
     ] = False,
@@ -98,24 +98,33 @@ def init_primary(
     """
     from replctl.cli import commands
 
-    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
     end(commands.init_primary(options, node, commands.adoption(adopt=adopt, restart=restart)))
 
 
 @app.command("add-replica", rich_help_panel=SETUP)
 def add_replica(
     nodes: Annotated[
-        list[str] | None, typer.Argument(metavar="NODE...", help="The nodes that become replicas.")
+        list[str] | None,
+        typer.Argument(metavar="NODE...", help="The nodes that become replicas.", autocompletion=complete_node),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every node of the inventory but the primary.")] = False,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="NODE", help="Copy from this replica instead of the primary.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NODE",
+            help="Copy from this replica instead of the primary.",
+            autocompletion=complete_node,
+        ),
     ] = None,
     inventory: InventoryFile = DEFAULT_INVENTORY,
     dry_run: DryRun = False,
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
 ) -> None:
     """Clone each NODE and have it stream: done means streaming, caught up and in the env file.
 
@@ -123,7 +132,7 @@ def add_replica(
     """
     from replctl.cli import commands
 
-    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
     end(commands.add_replica(options, nodes or [], every, source))
 
 
@@ -133,12 +142,34 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw every second until Ctrl-C.")] = False,
     output: StatusFormat = StatusOutput.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
 ) -> None:
     """Show every node: role, lag in bytes and in time, slots, and who could be promoted. Changes nothing."""
     from replctl.cli import reading
 
     show = reading.watch_status if watch else reading.show_status
-    end(reading.read_cluster(inventory, verbose, lambda cluster: show(cluster, output)))
+    tracing = Tracing(verbose, log_file, timings)
+    end(reading.read_cluster(inventory, tracing, lambda cluster: show(cluster, output), output=output))
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def check(
+    nagios: Annotated[
+        bool, typer.Option("--nagios", help="One line and the exit code of a monitoring plugin.")
+    ] = False,
+    max_lag: Annotated[float, typer.Option("--max-lag", min=0.0, help="Seconds that a replica may be behind.")] = 5.0,
+    inventory: InventoryFile = DEFAULT_INVENTORY,
+    output: OutputFormat = Output.TABLE,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
+) -> None:
+    """Check every node and every link, one line each, with the command that mends what is wrong. Changes nothing."""
+    from replctl.cli import check as checks
+
+    run = checks.check_as_plugin if nagios else checks.check
+    end(run(inventory, output, max_lag, Tracing(verbose, log_file, timings)))
 
 
 @app.command(rich_help_panel=EVERYDAY)
@@ -149,6 +180,8 @@ def promote(
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
     failover: Annotated[
         bool, typer.Option("--failover", help="The primary is dead: go on without it, and say what that loses.")
     ] = False,
@@ -166,9 +199,31 @@ def promote(
     """
     from replctl.cli import commands
 
-    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
     stated = given(FENCED=old_primary_fenced, DATA_LOSS=accept_data_loss)
     end(commands.promote(options, node, failover, stated))
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def drill(
+    node: Annotated[str | None, _node_argument("The replica to practise with; without it, the best candidate.")] = None,
+    inventory: InventoryFile = DEFAULT_INVENTORY,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: OutputFormat = Output.TABLE,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
+) -> None:
+    """Practise the failover: a switchover to NODE and one back, with a writer and readers at work.
+
+    It reports how long writes and reads were down and that no row was lost, and `replctl status` shows from then on
+    when that was proven last. Two short outages of writes: it asks for the cluster's name.
+    """
+    from replctl.cli import commands
+
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
+    end(commands.drill(options, node))
 
 
 @app.command(rich_help_panel=EVERYDAY)
@@ -185,11 +240,13 @@ def rejoin(
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
 ) -> None:
     """Bring NODE back: as it is, by pg_rewind, or as a new clone, whichever its WAL allows."""
     from replctl.cli import commands
 
-    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
     end(commands.rejoin(options, node, given(DISCARD=discard_diverged, RECLONE=reclone)))
 
 
@@ -202,6 +259,8 @@ def remove_replica(
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
 ) -> None:
     """Take NODE out of the env file, stop it and drop its slot. Its data directory is moved aside, not deleted.
 
@@ -209,7 +268,7 @@ def remove_replica(
     """
     from replctl.cli import commands
 
-    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
     end(commands.remove_replica(options, node, keep_data))
 
 
@@ -222,6 +281,8 @@ def restart(
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
 ) -> None:
     """Restart NODE, or with --rolling every node one after the other: replicas first, then the primary by a switchover.
 
@@ -229,13 +290,16 @@ def restart(
     """
     from replctl.cli import commands
 
-    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
     end(commands.restart(options, node, rolling))
 
 
 @app.command(rich_help_panel=EVERYDAY)
 def rotate_password(
-    role: Annotated[str, typer.Argument(metavar="replication|app|admin", help="Whose password is new.")],
+    role: Annotated[
+        str,
+        typer.Argument(metavar="replication|app|admin", help="Whose password is new.", autocompletion=complete_role),
+    ],
     old_password_file: Annotated[
         Path | None,
         typer.Option(
@@ -247,6 +311,8 @@ def rotate_password(
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
 ) -> None:
     """Bring the servers to a new password that stands where the inventory says: role, passfiles, env file.
 
@@ -254,7 +320,9 @@ def rotate_password(
     """
     from replctl.cli import commands
 
-    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose, old_password_file)
+    options = commands.ChangeOptions(
+        inventory, dry_run, yes, output, Tracing(verbose, log_file, timings), old_password_file
+    )
     end(commands.rotate_password(options, role))
 
 
@@ -267,14 +335,16 @@ def env(
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
 ) -> None:
     """Print the app's env file with its passwords masked, compare it, or write it."""
     from replctl.cli import commands, reading
 
-    options = commands.ChangeOptions(inventory, dry_run, yes, output, verbose)
+    options = commands.ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
     if write:
         end(commands.write_env(options, check))
-    end(reading.read_cluster(inventory, verbose, reading.check_env if check else reading.print_env))
+    end(reading.read_cluster(inventory, options.tracing, reading.check_env if check else reading.print_env))
 
 
 @app.command(rich_help_panel=RECORDS)
@@ -283,24 +353,3 @@ def history(inventory: InventoryFile = DEFAULT_INVENTORY, output: OutputFormat =
     from replctl.cli import reading
 
     end(reading.show_history(inventory, output))
-
-
-_LATER = ("check",)
-
-
-def _refuse(command: str) -> None:
-    from replctl.cli import commands
-
-    end(commands.refuse_command(command))
-
-
-def _later(command: str) -> Callable[[typer.Context], None]:
-    def refuse(ctx: typer.Context) -> None:  # noqa: ARG001 - takes whatever stands behind the command's name
-        _refuse(command)
-
-    return refuse
-
-
-_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
-for _name in _LATER:
-    app.command(_name, hidden=True, context_settings=_ANYTHING)(_later(_name))

@@ -6,12 +6,30 @@ from typing import Annotated
 
 import typer
 
-from replctl.cli.options import DEFAULT_INVENTORY, DryRun, InventoryFile, Output, OutputFormat, Verbose, Yes, end
+from replctl.cli.completion import complete_node
+from replctl.cli.options import (
+    DEFAULT_INVENTORY,
+    DryRun,
+    InventoryFile,
+    LogFile,
+    Output,
+    OutputFormat,
+    Timings,
+    Tracing,
+    Verbose,
+    Yes,
+    end,
+)
 
 config_app = typer.Typer(help="Compare the configuration with the inventory, or apply it.", no_args_is_help=True)
 
 Nodes = Annotated[
-    list[str] | None, typer.Argument(metavar="NODE...", help="These nodes; without one, every node that is reached.")
+    list[str] | None,
+    typer.Argument(
+        metavar="NODE...",
+        help="These nodes; without one, every node that is reached.",
+        autocompletion=complete_node,
+    ),
 ]
 
 
@@ -21,12 +39,16 @@ def config_diff(
     inventory: InventoryFile = DEFAULT_INVENTORY,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
 ) -> None:
     """Show how files and settings in force differ from the inventory, and what overrides them. Changes nothing."""
     from replctl.cli import config_commands
     from replctl.cli.changing import ChangeOptions
 
-    options = ChangeOptions(inventory, dry_run=True, yes=False, output=output, verbose=verbose)
+    options = ChangeOptions(
+        inventory, dry_run=True, yes=False, output=output, tracing=Tracing(verbose, log_file, timings)
+    )
     end(config_commands.config_diff(options, nodes or []))
 
 
@@ -45,6 +67,8 @@ def config_apply(
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
 ) -> None:
     """Write the files that differ and have the servers read them; restart only where a flag says so.
 
@@ -54,6 +78,6 @@ def config_apply(
     from replctl.cli import config_commands
     from replctl.cli.changing import ChangeOptions
 
-    options = ChangeOptions(inventory, dry_run, yes, output, verbose)
+    options = ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
     allowed = config_commands.restarts(replicas=restart, primary=restart_primary, switchover=switchover)
     end(config_commands.config_apply(options, nodes or [], allowed))

@@ -7,9 +7,11 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 
 from replctl.cli import reading
-from replctl.cli.changing import ChangeOptions, document_of, run_change
+from replctl.cli.changing import ChangeOptions, Deed, document_of, run_change
 from replctl.cli.exits import run_command
+from replctl.cli.prompts import Expects
 from replctl.cli.streams import print_json
+from replctl.execution import drill as drills
 from replctl.execution import intents
 from replctl.execution.pipeline import Intent
 from replctl.inventory import inventory_schema
@@ -88,8 +90,9 @@ def promote(options: ChangeOptions, node: str | None, failover: bool, consents: 
     if node is None and not failover:
         return reading.read_cluster(
             options.inventory,
-            options.verbose,
+            options.tracing,
             lambda cluster: reading.show_candidates(cluster, options.output),
+            output=options.output,
             on_error=document_of("promote", options, ()),
         )
 
@@ -104,6 +107,16 @@ def promote(options: ChangeOptions, node: str | None, failover: bool, consents: 
 
     deed = f"fail over to {node}, without the old primary" if failover else f"promote {node}"
     return run_change("promote", options, intent, deed)
+
+
+def drill(options: ChangeOptions, node: str | None) -> ExitCode:
+    """``drill [NODE]``."""
+
+    def intent(inventory: Inventory) -> Intent:
+        return drills.drill_intent(inventory, None if node is None else known(inventory, node))
+
+    words = f"practise a failover{'' if node is None else f' to {node}'}, and go back"
+    return run_change("drill", options, intent, Deed(words, Expects.CLUSTER, drills.drill))
 
 
 def rejoin(options: ChangeOptions, node: str, consents: Set[Consent]) -> ExitCode:

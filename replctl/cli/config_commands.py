@@ -13,11 +13,12 @@ from replctl.cli.outcome_json import outcome_document
 from replctl.cli.outcomes import refused_outcome
 from replctl.cli.reading import Reading, read_cluster
 from replctl.cli.render_config import differences_document, differences_renderable
+from replctl.cli.render_error import labelled
 from replctl.cli.render_outcome import outcome_renderable
 from replctl.cli.streams import open_console, print_json, show
-from replctl.cli.text import escape
 from replctl.execution import intents
 from replctl.execution.pipeline import Intent
+from replctl.execution.session import Phase
 from replctl.model.errors import ExitCode, UsageError
 from replctl.model.inventory import Inventory
 from replctl.model.plan import Refusal, Refused
@@ -34,8 +35,9 @@ def config_diff(options: ChangeOptions, names: Sequence[str]) -> ExitCode:
     """``config diff [NODE...]``."""
     return read_cluster(
         options.inventory,
-        options.verbose,
+        options.tracing,
         lambda cluster: _show_differences(cluster, names, options.output),
+        output=options.output,
         on_error=document_of(DIFF, options, ()),
     )
 
@@ -45,30 +47,35 @@ def _show_differences(reading: Reading, names: Sequence[str], output: Output) ->
     wanted = [known(inventory, name) for name in names]
     templates = read_template_dir(inventory.templates)
     seen = reading.facts()
-    read = read_configurations(seen, wanted or tuple(inventory.nodes), reading.fleet, inventory)
+    with reading.told.phase(Phase.INQUIRE) as awaited:
+        awaited.says("files and settings")
+        read = read_configurations(seen, wanted or tuple(inventory.nodes), reading.fleet, inventory)
     situation = Situation(inventory, replace(seen, configurations=read), templates)
     looked = look_at(situation, wanted)
     if looked.others and (wanted or not looked.nodes):
-        return _refuse(inventory, looked.others, output)
+        return _refuse(reading, looked.others, output)
     for other in looked.others:
-        open_console(sys.stderr).print(f"warning: {escape(other.message)}: it was not compared", style="yellow")
+        reading.told.warn(f"{other.message}: it was not compared")
     found = [compare(situation, name) for name in looked.nodes]
-    return _show(inventory, found, output)
+    return _show(reading, found, output)
 
 
-def _show(inventory: Inventory, found: Sequence[NodeDifference], output: Output) -> ExitCode:
+def _show(reading: Reading, found: Sequence[NodeDifference], output: Output) -> ExitCode:
     code = ExitCode.DIFFERENT if any(node.files or node.settings for node in found) else ExitCode.DONE
     if output is Output.JSON:
-        print_json(differences_document(inventory.cluster, found, code))
-    else:
-        show(open_console(sys.stdout), differences_renderable(found))
+        print_json(reading.telling.timed(differences_document(reading.inventory.cluster, found, code)))
+        return code
+    console = open_console(sys.stdout)
+    show(console, differences_renderable(found))
+    if code is ExitCode.DIFFERENT:
+        show(console, labelled([("next:", "replctl config apply", "bold cyan")]))
     return code
 
 
-def _refuse(inventory: Inventory, refusals: tuple[Refusal, ...], output: Output) -> ExitCode:
-    outcome = refused_outcome(Refused(DIFF, inventory.cluster, refusals))
+def _refuse(reading: Reading, refusals: tuple[Refusal, ...], output: Output) -> ExitCode:
+    outcome = refused_outcome(Refused(DIFF, reading.inventory.cluster, refusals))
     if output is Output.JSON:
-        print_json(outcome_document(outcome))
+        print_json(reading.telling.timed(outcome_document(outcome)))
     else:
         show(open_console(sys.stderr), outcome_renderable(outcome))
     return outcome.exit_code

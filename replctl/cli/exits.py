@@ -11,11 +11,30 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import typer
+
 from replctl import __version__
 from replctl.cli.render_error import error_renderable, labelled
 from replctl.cli.streams import open_console, show, steady_streams
 from replctl.execution.state_dir import open_private, writable_state_dir
-from replctl.model.errors import ExitCode, InterruptedByOperator, ReplctlError
+from replctl.model.errors import ExitCode, InterruptedByOperator, ReplctlError, UsageError
+
+
+def show_misread(mistake: typer.TyperException) -> ExitCode:
+    """A command line that cannot be parsed looks like any other error. A group alone has printed its help already."""
+    if mistake.format_message():
+        with steady_streams():
+            show(open_console(sys.stderr), error_renderable(_misread(mistake)))
+    return ExitCode.USAGE
+
+
+def _misread(mistake: typer.TyperException) -> UsageError:
+    """Typer's sentences in our form: what is wrong, then what to do."""
+    what, _, advice = mistake.format_message().replace("Value error, ", "").partition(". ")
+    command: object = getattr(getattr(mistake, "ctx", None), "command_path", "replctl")
+    help_line = f"`{command} --help` shows what it takes."
+    message = f"{what[:1].lower()}{what[1:].removesuffix('.')}"
+    return UsageError(message, hint=f"{advice} {help_line}" if advice else help_line)
 
 
 def run_command(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from replctl.model.errors import ExitCode
 
 
 class Output(StrEnum):
@@ -41,10 +40,29 @@ StatusFormat = Annotated[
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show every remote command and SQL statement, without secrets.")
 ]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        help="Append every remote command and SQL statement to FILE, with times, without secrets.",
+        show_default=False,
+    ),
+]
+Timings = Annotated[bool, typer.Option("--timings", help="Tell in the end what took how long, and on how many calls.")]
 
 DEFAULT_INVENTORY = Path("inventory.yaml")
 
 
-def end(code: ExitCode) -> None:
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """What a command tells of its work beside its result; every command that contacts nodes takes it."""
+
+    verbose: bool = False
+    log_file: Path | None = None
+    timings: bool = False
+
+
+def end(code: int) -> None:
     """Leave with a documented exit code."""
     raise typer.Exit(int(code))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from replctl.model.drill import DrillReport
 from replctl.model.errors import ExitCode, ReplctlError
 from replctl.model.outcome import Outcome, OutcomeKind, StepResult
 from replctl.model.plan import Refusal
@@ -39,11 +40,23 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "next": outcome.next,
         "write_outage_ms": outcome.write_outage_ms,
         **({} if outcome.app_sessions is None else {"app_sessions": dict(outcome.app_sessions)}),
+        **({} if outcome.drill is None else {"drill": _drill(outcome.drill)}),
     }
 
 
 def _step(step: StepResult) -> dict[str, Any]:
     return {"id": step.id, "node": step.node, "why": step.why, "outcome": step.outcome.value, "ms": step.ms}
+
+
+def _drill(drill: DrillReport) -> dict[str, Any]:
+    return {
+        "to": drill.to,
+        "write_outage_ms": list(drill.write_outage_ms),
+        "read_outage_ms": drill.read_outage_ms,
+        "rows": drill.rows,
+        "lost": drill.lost,
+        "twice": drill.twice,
+    }
 
 
 def _refusal(refusal: Refusal) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from rich.console import Console, RenderableType
@@ -13,8 +14,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from replctl.cli.copying import CopyMeter, copy_text
+from replctl.cli.render_error import warning
 from replctl.cli.step_words import OUTCOME_STYLES, OUTCOME_WORDS, step_word
 from replctl.cli.text import escape, human_duration
+from replctl.cli.waiting_screen import WaitingScreen
+from replctl.execution.session import Awaited, Phase, Unwatched
 from replctl.model.outcome import StepOutcome, StepResult
 from replctl.model.plan import Step
 from replctl.model.values import NodeName
@@ -47,7 +51,10 @@ class QuietReporter:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
+
+    def phase(self, phase: Phase, nodes: Iterable[NodeName] = ()) -> AbstractContextManager[Awaited]:
+        return Unwatched().phase(phase, nodes)
 
     def __enter__(self) -> QuietReporter:
         return self
@@ -69,7 +76,18 @@ class QuietReporter:
 
     def warn(self, text: str) -> None:
         with self._turn:
-            self._console.print(Text.assemble(("warning:", "yellow"), " ", escape(text)))
+            self._console.print(warning(text), soft_wrap=not self._console.is_terminal)
+
+
+class WaitingReporter(QuietReporter):
+    """Warnings, and on a terminal what is waited for before the steps."""
+
+    def __init__(self, console: Console, clock: Clock) -> None:
+        super().__init__(console)
+        self._waiting = WaitingScreen(console, clock, self._turn)
+
+    def phase(self, phase: Phase, nodes: Iterable[NodeName] = ()) -> AbstractContextManager[Awaited]:
+        return self._waiting.phase(phase, nodes)
 
 
 @dataclass(slots=True)
@@ -157,12 +175,17 @@ class RichReporter:
         self._width = node_width(nodes)
         self._wide = console.width >= WIDE
         self._turn = threading.RLock()
+        self._waiting = WaitingScreen(console, clock, self._turn)
         self._tasks: dict[str, TaskID] = {}
         self._meters: dict[str, CopyMeter] = {}
         # Rich's own refresh thread writes outside of the lock that our prints are under, and then lines get lost.
         self._progress = Progress(*self._columns(), console=console, transient=True, expand=True, auto_refresh=False)
         self._stopped = threading.Event()
-        self._ticker = threading.Thread(target=self._tick, daemon=True)
+        self._ticker: threading.Thread | None = None
+
+    def phase(self, phase: Phase, nodes: Iterable[NodeName] = ()) -> AbstractContextManager[Awaited]:
+        """Between two plans of one run the steps' own display has the terminal."""
+        return (self._waiting if self._ticker is None else Unwatched()).phase(phase, nodes)
 
     def _columns(self) -> Iterable[ProgressColumn]:
         yield SpinnerColumn()
@@ -175,14 +198,20 @@ class RichReporter:
         yield _CopyBar(24 if self._wide else 12)
 
     def __enter__(self) -> RichReporter:
-        self._progress.start()
-        self._ticker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._ticker.join()
-        self._progress.stop()
+        if self._ticker is not None:
+            self._stopped.set()
+            self._ticker.join()
+            self._progress.stop()
+
+    def _begin(self) -> None:
+        """With the first step: until then the line of what is waited for has the terminal."""
+        if self._ticker is None:
+            self._progress.start()
+            self._ticker = threading.Thread(target=self._tick, daemon=True)
+            self._ticker.start()
 
     def _tick(self) -> None:
         while not self._stopped.wait(REFRESH_SECONDS):
@@ -191,6 +220,7 @@ class RichReporter:
 
     def step_started(self, step: Step) -> None:
         with self._turn:
+            self._begin()
             why = Text(escape(step.why))
             self._tasks[step.id] = self._progress.add_task(
                 step.id,
@@ -242,9 +272,13 @@ class RichReporter:
 
     def warn(self, text: str) -> None:
         with self._turn:
-            self._console.print(Text.assemble(("warning:", "yellow"), " ", escape(text)))
+            self._console.print(warning(text))
+
+
+Display = RichReporter | QuietReporter
+"""Told of steps and phases; a context manager, open while steps run."""
 
 
 def reporter_on(console: Console, clock: Clock, nodes: Iterable[NodeName]) -> RichReporter | PlainReporter:
-    """The reporter that suits the console: both are context managers, open while the run goes on."""
+    """The reporter that suits the console."""
     return (RichReporter if console.is_terminal else PlainReporter)(console, clock, nodes)

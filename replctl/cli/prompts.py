@@ -23,6 +23,14 @@ class Answer(Enum):
     YES = "yes"
 
 
+class Expects(Enum):
+    """What has to be typed for the deed to be done."""
+
+    YES = "y"
+    CLUSTER = "the cluster's name"
+    """For what disturbs every user of the cluster: nobody types that into the wrong terminal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is about to happen, to which cluster and node."""
@@ -33,6 +41,7 @@ class Question:
     """In a few words, as an order: ``promote db2``."""
     details: tuple[str, ...] = ()
     """Sentences: what it means for the cluster."""
+    expects: Expects = Expects.YES
 
 
 def confirm(question: Question, answer: Answer, *, stdin: TextIO | None, console: Console) -> None:
@@ -50,20 +59,26 @@ def confirm(question: Question, answer: Answer, *, stdin: TextIO | None, console
             hint="Look at what --dry-run prints, then pass --yes.",
         )
     _show(question, console)
-    if _read(stdin) not in _YES:
+    wanted = _YES if question.expects is Expects.YES else {question.cluster}
+    if _read(stdin) not in wanted:
         raise RefusedError(
             f"declined to {question.deed} (cluster {question.cluster}): nothing was changed",
             node=question.node,
             code="declined",
-            hint="Run the same command again and answer y, or pass --yes.",
+            hint=f"Run the same command again and answer {_wanted(question)}, or pass --yes.",
         )
+
+
+def _wanted(question: Question) -> str:
+    return "y" if question.expects is Expects.YES else f"with the cluster's name, {question.cluster}"
 
 
 def _show(question: Question, console: Console) -> None:
     where = f"cluster {question.cluster}" + (f", node {question.node}" if question.node else "")
     for detail in question.details:
         console.print(Text(f"  {escape(detail)}"))
-    console.print(Text.assemble((escape(where), "bold"), ": ", escape(question.deed), "? [y/N] "), end="")
+    asks = " [y/N] " if question.expects is Expects.YES else " Type the cluster's name: "
+    console.print(Text.assemble((escape(where), "bold"), ": ", escape(question.deed), "?", asks), end="")
     console.file.flush()
 
 

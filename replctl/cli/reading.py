@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from replctl.cli.exits import run_command
-from replctl.cli.options import Output, StatusOutput
+from replctl.cli.options import Output, StatusOutput, Tracing
 from replctl.cli.outcome_json import outcome_document
 from replctl.cli.outcomes import candidates_outcome
 from replctl.cli.render_candidates import candidates_renderable
@@ -20,12 +21,13 @@ from replctl.cli.signals import Interrupts
 from replctl.cli.status_json import status_document
 from replctl.cli.status_prometheus import status_metrics
 from replctl.cli.streams import open_console, print_json, print_json_line, show
+from replctl.cli.telling import Telling, Told
 from replctl.cli.text import escape
-from replctl.cli.verbose import log_to_stderr
 from replctl.cli.watch import watch
 from replctl.envfile import EnvValues, differences, managed_values, masked
 from replctl.execution.journal import read_journal, runs_of
-from replctl.execution.notes import read_debts
+from replctl.execution.notes import read_debts, read_drill
+from replctl.execution.session import Phase
 from replctl.model.errors import (
     ExitCode,
     InterruptedByOperator,
@@ -57,7 +59,7 @@ from replctl.remote.waiting import SystemClock, Waiting
 WATCH_SECONDS = 1.0
 APP_HOST_MARGIN = 5.0
 """Seconds on top of connect_timeout for reading one small file."""
-_EXITS = {
+EXITS = {
     Health.HEALTHY: ExitCode.DONE,
     Health.DEGRADED: ExitCode.DEGRADED,
     Health.CRITICAL: ExitCode.CRITICAL,
@@ -72,15 +74,17 @@ class Reading:
     passwords: Passwords
     fleet: Fleet
     interrupts: Interrupts
+    telling: Telling
+    told: Told
 
     def facts(self) -> ClusterFacts:
         """One observation. Raises InventoryError for the env file."""
         env = observe_env(self.inventory, self.passwords)
-        return replace(self._observed(), env=env)
+        return replace(self.observed(), env=env)
 
     def report(self) -> StatusReport:
         """One observation as status tells it."""
-        return self.report_of(self._observed())
+        return self.report_of(self.observed())
 
     def report_of(self, facts: ClusterFacts) -> StatusReport:
         """The report of what was observed; an env file that cannot be read is a finding like any other."""
@@ -91,37 +95,39 @@ class Reading:
             problem = error.message
         return status_report(self.inventory, facts, problem)
 
-    def _observed(self) -> ClusterFacts:
-        return self.with_notes(observe(self.fleet, self.inventory, self.passwords))
+    def observed(self) -> ClusterFacts:
+        """One observation, without the env file."""
+        with self.told.phase(Phase.OBSERVE, self.inventory.nodes) as awaited:
+            seen = observe(self.fleet, self.inventory, self.passwords, awaited.answered)
+        return self.with_notes(seen)
 
     def with_notes(self, facts: ClusterFacts) -> ClusterFacts:
         """The same, with what earlier runs noted on this machine."""
-        return replace(facts, debts=read_debts(self.inventory.state_dir, facts.system_identifier))
+        state_dir, identifier = self.inventory.state_dir, facts.system_identifier
+        return replace(facts, debts=read_debts(state_dir, identifier), last_drill=read_drill(state_dir, identifier))
 
 
 def read_cluster(
     path: Path,
-    verbose: bool,  # noqa: FBT001
+    tracing: Tracing,
     body: Callable[[Reading], ExitCode],
     *,
+    output: StrEnum = Output.TABLE,
     on_error: Callable[[ReplctlError], None] | None = None,
 ) -> ExitCode:
     """Run ``body`` on the cluster of an inventory, with nothing locked and nothing changed."""
 
     def run() -> ExitCode:
-        log_to_stderr(verbose)
-        inventory = load_inventory(path)
-        passwords = resolve_passwords(inventory)
-        with Interrupts() as interrupts, ExitStack() as stack:
-            fleet = open_fleet(inventory, passwords, cancellation=interrupts, clock=SystemClock(), warn=_warn)
+        inventory, clock = load_inventory(path), SystemClock()
+        telling = Telling(tracing, output, clock)
+        with telling.open(telling.of_looks()) as told, Interrupts() as interrupts, ExitStack() as stack:
+            with told.phase(Phase.SECRETS) as awaited:
+                passwords = resolve_passwords(inventory, says=awaited.says)
+            fleet = open_fleet(inventory, passwords, cancellation=interrupts, clock=clock, warn=told.warn)
             stack.enter_context(closing(fleet))
-            return body(Reading(inventory, passwords, fleet, interrupts))
+            return body(Reading(inventory, passwords, fleet, interrupts, telling, told))
 
     return run_command(run, state_dir=path.parent / ".replctl", on_error=on_error)
-
-
-def _warn(text: str) -> None:
-    open_console(sys.stderr).print(f"warning: {escape(text)}", style="yellow")
 
 
 def show_status(reading: Reading, output: StatusOutput) -> ExitCode:
@@ -131,16 +137,18 @@ def show_status(reading: Reading, output: StatusOutput) -> ExitCode:
         case StatusOutput.TABLE:
             print_status(report, open_console(sys.stdout))
         case StatusOutput.JSON:
-            print_json(status_document(report))
+            print_json(reading.telling.timed(status_document(report)))
         case StatusOutput.PROMETHEUS:
             sys.stdout.write(status_metrics(report))
-    return _EXITS[report.health]
+    return EXITS[report.health]
 
 
 def watch_status(reading: Reading, output: StatusOutput) -> ExitCode:
     """Again and again on the kept connections, until the operator ends it. Raises UsageError."""
     if output is StatusOutput.PROMETHEUS:
         raise UsageError("--watch does not go with -o prometheus", hint="Have cron write the samples of one look.")
+    if reading.telling.timing:
+        raise UsageError("--watch does not go with --timings", hint="Time one look: `replctl status --timings`.")
     clock, console = SystemClock(), open_console(sys.stdout)
     observer = Observer(reading.fleet, reading.inventory, reading.passwords, clock)
 
@@ -150,7 +158,7 @@ def watch_status(reading: Reading, output: StatusOutput) -> ExitCode:
 
     with suppress(InterruptedByOperator):
         if output is StatusOutput.TABLE and console.is_terminal:
-            return _EXITS[watch(look, console, clock).health]
+            return EXITS[watch(look, console, clock).health]
         for _ in Waiting(clock, reading.interrupts, math.inf, WATCH_SECONDS).attempts():
             _, report = look(WATCH_SECONDS / 2)
             if output is StatusOutput.JSON:
@@ -164,7 +172,8 @@ def show_candidates(reading: Reading, output: Output) -> ExitCode:
     """``promote`` without a node: who could take over, best first. Nothing is promoted, so it is a refusal."""
     candidates = assess_candidates(reading.inventory, reading.facts())
     if output is Output.JSON:
-        print_json(outcome_document(candidates_outcome(reading.inventory.cluster, candidates)))
+        document = outcome_document(candidates_outcome(reading.inventory.cluster, candidates))
+        print_json(reading.telling.timed(document))
     else:
         show(open_console(sys.stderr), candidates_renderable(candidates))
     return ExitCode.REFUSED
@@ -205,10 +214,12 @@ def _on_app_hosts(reading: Reading, values: EnvValues) -> dict[str, list[str]]:
         ]
 
     deadline = max((host.ssh.connect_timeout for host in hosts.values()), default=0.0) + APP_HOST_MARGIN
-    answers = fan_out(hosts, look, deadline=deadline)
+    with reading.told.phase(Phase.INQUIRE) as awaited:
+        awaited.says("the copies of the env file")
+        answers = fan_out(hosts, look, deadline=deadline)
     for name, answer in answers.items():
         if isinstance(answer, ReplctlError):
-            _warn(f"{name} was not compared: {answer.message}")
+            reading.told.warn(f"{name} was not compared: {answer.message}")
     return {name: answer for name, answer in answers.items() if not isinstance(answer, ReplctlError)}
 
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from replctl.cli.render_error import labelled
 from replctl.cli.text import escape
 from replctl.planning.candidates import Candidate, Verdict, without_primary
 
@@ -24,4 +25,4 @@ def candidates_renderable(candidates: Sequence[Candidate]) -> RenderableType:
         title, hint = "no node runs as primary; best first:", without_primary(best)
     else:
         title, hint = "name the node to promote; best first:", f"replctl promote {best.node}"
-    return Group(Text(title), table, Text(f"hint: {hint}", "cyan"))
+    return Group(Text(title), table, labelled([("hint:", hint, "bold cyan")]))

@@ -30,6 +30,11 @@ def error_renderable(error: ReplctlError) -> RenderableType:
     return labelled(_rows(error))
 
 
+def warning(text: str) -> Text:
+    """What the operator should know and what stops nothing."""
+    return Text.assemble(("warning:", "bold yellow"), " ", escape(text))
+
+
 def _rows(error: ReplctlError) -> Iterable[tuple[str, str, str]]:
     yield "error:", error.message, "bold red"
     if error.node is not None:

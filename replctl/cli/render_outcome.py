@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from replctl.cli.render_drill import drill_rows
 from replctl.cli.render_error import labelled
 from replctl.cli.step_words import KIND_STYLES, OUTCOME_STYLES, OUTCOME_WORDS, step_word
 from replctl.cli.text import escape, human_duration
@@ -27,16 +28,17 @@ _SENTENCES = {
 _TROUBLE = (StepOutcome.FAILED, StepOutcome.UNDONE, StepOutcome.UNDO_FAILED)
 
 
-def outcome_renderable(outcome: Outcome, *, took_ms: float | None = None) -> RenderableType:
-    """``took_ms`` is the whole run's duration in milliseconds, if it is worth telling."""
+def outcome_renderable(outcome: Outcome, *, took_ms: float | None = None, then: str | None = None) -> RenderableType:
+    """``took_ms`` is the whole run's duration in milliseconds, if it is worth telling; ``then`` what comes next where
+    the outcome leaves nothing to do."""
     parts: list[RenderableType] = [_headline(outcome, took_ms)]
     rows = [*_trouble(outcome), *_notes(outcome)]
     if rows:
         parts.append(labelled(rows))
     if outcome.refusals:
         parts.append(labelled(_refusals(outcome.refusals)))
-    if outcome.next:
-        parts.append(labelled([("next:", outcome.next, "bold cyan")]))
+    if outcome.next or then:
+        parts.append(labelled([("next:", outcome.next or then or "", "bold cyan")]))
     return Group(*parts)
 
 
@@ -74,7 +76,9 @@ def _trouble(outcome: Outcome) -> Iterator[tuple[str, str, str]]:
 
 
 def _notes(outcome: Outcome) -> Iterator[tuple[str, str, str]]:
-    if outcome.write_outage_ms is not None:
+    if outcome.drill is not None:
+        yield from drill_rows(outcome.drill)
+    elif outcome.write_outage_ms is not None:
         yield "writes:", f"were down for {outcome.write_outage_ms:.0f} ms", "bold"
     if outcome.app_sessions is not None:
         counts = (f"{name} {'unknown' if n is None else n}" for name, n in outcome.app_sessions.items())

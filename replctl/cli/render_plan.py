@@ -59,9 +59,16 @@ def _table(plan: Plan, width: int) -> Table:
     if wide:
         columns.append(Column("UNDO", overflow="fold"))
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim")
-    for number, step in _numbered(plan):
+    for number, step, heading in _numbered(plan):
+        if heading:
+            table.add_row(*_heading(heading))
         table.add_row(*_row(number, step, wide=wide))
     return table
+
+
+def _heading(words: str) -> list[Text]:
+    """A part of the plan begins, in the column that has room for a sentence."""
+    return [Text(), Text(), Text(), Text(escape(words), "bold")]
 
 
 def _row(number: str, step: Step, *, wide: bool) -> list[Text]:
@@ -78,10 +85,14 @@ def _row(number: str, step: Step, *, wide: bool) -> list[Text]:
     return [*cells, Text(escape(action_words(step.undo)) if step.undo else "-", "dim")] if wide else cells
 
 
-def _numbered(plan: Plan) -> Iterator[tuple[str, Step]]:
+def _numbered(plan: Plan) -> Iterator[tuple[str, Step, str]]:
+    """Each step with its number, and with the heading that stands above it."""
     first = 1
     for stage in plan.stages:
-        yield from _stage(stage, first)
+        heading = stage.heading
+        for number, step in _stage(stage, first):
+            yield number, step, heading
+            heading = ""
         first += max((len(lane) for lane in stage.lanes), default=0)
 
 

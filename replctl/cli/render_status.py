@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from replctl.cli.render_drill import drill_line
 from replctl.cli.status_cells import COLUMNS, Cells, Column, cells_of, short_cells_of
 from replctl.cli.text import escape, human_bytes, wrapped
 from replctl.model.report import Finding, Health, NodeReport, Severity, StatusReport, Unlisted
@@ -64,6 +65,8 @@ def status_text(report: StatusReport, *, width: int = UNBOUNDED) -> str:
 def status_renderable(report: StatusReport, *, width: int, layouts: Iterable[Layout] = tuple(Layout)) -> RenderableType:
     """The whole report, for a console or a live display of ``width`` columns, in the first layout that fits."""
     parts: list[RenderableType] = [_header(report), Text(), _nodes(report.nodes, width, layouts)]
+    if report.last_drill is not None:
+        parts += [Text(), drill_line(report.last_drill, width)]
     if report.unlisted:
         parts += [Text(), Text("not in the inventory", style="bold"), *map(_unlisted, report.unlisted)]
     if report.findings:

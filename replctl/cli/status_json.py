@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
+from replctl.model.drill import LastDrill
 from replctl.model.report import (
     Finding,
     Health,
@@ -33,6 +34,7 @@ def status_document(report: StatusReport) -> dict[str, Any]:
         "unlisted": [_unlisted(unlisted) for unlisted in report.unlisted],
         "findings": [_finding(finding) for finding in report.findings],
         "wal_bytes_per_s": report.wal_bytes_per_s,
+        "last_drill": None if report.last_drill is None else _drill(report.last_drill),
     }
 
 
@@ -82,6 +84,17 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
+def _drill(drill: LastDrill) -> dict[str, Any]:
+    return {
+        "at": drill.at,
+        "to": drill.to,
+        "write_outage_ms": list(drill.write_outage_ms),
+        "read_outage_ms": drill.read_outage_ms,
+        "rows": drill.rows,
+        "lost": drill.lost,
+    }
+
+
 def status_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the document. Later versions may add keys, and drop or change none."""
     return {
@@ -101,9 +114,30 @@ def status_schema() -> dict[str, Any]:
                 "wal_bytes_per_s": _or_null(
                     _count("WAL that the primary writes, in bytes a second, over the last minute or longer.")
                 ),
+                "last_drill": _or_null(_drill_schema()),
             }
         ),
     }
+
+
+def _drill_schema() -> dict[str, Any]:
+    ms = {"type": "number", "minimum": 0}
+    return _object(
+        {
+            "at": _text("When the last drill of this cluster from this folder ended: UTC, as ISO 8601."),
+            "to": _text("The node that was the primary meanwhile."),
+            "write_outage_ms": {
+                "type": "array",
+                "items": ms,
+                "minItems": 2,
+                "maxItems": 2,
+                "description": "Milliseconds, there and back: from one primary's last row to the other's first.",
+            },
+            "read_outage_ms": _or_null({**ms, "description": "The longest time without an answer to a read."}),
+            "rows": _count("Rows whose COMMIT was acknowledged."),
+            "lost": _count("Of these, the rows that were not there in the end."),
+        }
+    )
 
 
 def _node_schema() -> dict[str, Any]:

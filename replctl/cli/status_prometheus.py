@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
+from replctl.model.drill import LastDrill
 from replctl.model.report import Health, NodeReport, Severity, StatusReport
 
 _HEALTH = {Health.HEALTHY: 0, Health.DEGRADED: 1, Health.CRITICAL: 2}
@@ -44,6 +46,8 @@ def _of_cluster(report: StatusReport) -> Iterator[_Metric]:
     yield _Metric("findings", "Findings of the status, by severity.", by_severity)
     pace = "WAL that the primary writes a second, over the last minute or longer."
     yield _Metric("wal_bytes_per_second", pace, (({}, report.wal_bytes_per_s),))
+    proof = "When the last drill went there and back, in seconds since 1970."
+    yield _Metric("last_drill_timestamp_seconds", proof, (({}, _moment(report.last_drill)),))
 
 
 def _of_nodes(report: StatusReport) -> Iterator[_Metric]:
@@ -71,6 +75,10 @@ def _of_nodes(report: StatusReport) -> Iterator[_Metric]:
     yield each("slot_retained_bytes", "WAL that the slot keeps.", *((n, slot.retained_bytes) for n, slot in slots))
     yield each("slot_limit_bytes", "max_slot_wal_keep_size.", *((n, slot.limit_bytes) for n, slot in slots))
     yield each("slot_full_seconds", "Until there is no room left for it.", *((n, slot.full_in_s) for n, slot in slots))
+
+
+def _moment(drill: LastDrill | None) -> float | None:
+    return None if drill is None else datetime.fromisoformat(drill.at).timestamp()
 
 
 def _seconds(ms: float | None) -> float | None:

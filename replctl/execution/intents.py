@@ -8,9 +8,9 @@ from dataclasses import replace
 from replctl.execution.pipeline import Intent
 from replctl.model.actions import RoleKind
 from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Stopped, Unreachable
+from replctl.model.inquiry import Inquiry
 from replctl.model.inventory import Inventory
 from replctl.model.values import NodeName, WalRange
-from replctl.observe import Inquiry
 from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.adopt import Adoption
 from replctl.planning.ancestry import fork_from_primary

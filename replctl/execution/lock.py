@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -247,8 +247,9 @@ def lock_nodes(
     clock: Clock,
     cancellation: Cancellation,
     timings: LockTimings = LockTimings(),
+    answered: Callable[[NodeName], None] = lambda _: None,
 ) -> ClusterLock:
-    """Lock the nodes of ``links`` in the order of their names; all or none.
+    """Lock the nodes of ``links`` in the order of their names; all or none. ``answered`` is told of each.
 
     Raises RefusedError (code ``locked``) naming the holder when another run is there, RefusedError (code
     ``lock-failed``) when the lock's file cannot be made, UnreachableError when a node does not answer, and
@@ -261,6 +262,7 @@ def lock_nodes(
             leases.append(_acquire(link, request))
             held.callback(leases[-1].wait_until_ended)
             held.callback(leases[-1].ask_to_end)
+            answered(link.name)
         return ClusterLock(leases, held.pop_all())
 
 

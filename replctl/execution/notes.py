@@ -1,4 +1,5 @@
-"""Fence debts: notes in ``.replctl`` of old primaries that could not be reached. They remind; they are never evidence.
+"""Notes in ``.replctl``: fence debts, which are old primaries that could not be reached, and the last drill. They
+remind; they are never evidence.
 
 Every note carries the system identifier of its cluster; one of another cluster is left out.
 """
@@ -7,15 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
 from replctl.execution.state_dir import open_private, readable_state_dir, writable_state_dir
+from replctl.model.drill import LastDrill
 from replctl.model.facts import FenceDebt
 from replctl.model.values import NodeName, SystemIdentifier
 
 DEBTS = "fence-debts.json"
+DRILLS = "last-drills.json"
 Note = dict[str, str]
 _KEYS = ("system_identifier", "node", "promoted", "since")
 
@@ -24,7 +28,7 @@ def read_debts(state_dir: Path, system_identifier: SystemIdentifier | None) -> t
     """The debts of a cluster; none for an unknown one, and none where the file cannot be read."""
     try:
         with readable_state_dir(state_dir) as folder:
-            notes = _read(folder)
+            notes = list(_notes(_read(folder, DEBTS)))
     except OSError:
         return ()
     return tuple(
@@ -53,16 +57,75 @@ def _identity(note: Note) -> tuple[str, str]:
 
 def _change(state_dir: Path, change: Callable[[list[Note]], list[Note]]) -> bool:
     with writable_state_dir(state_dir) as folder:
-        old = _read(folder)
+        old = list(_notes(_read(folder, DEBTS)))
         new = change(old)
         if new != old:
-            _write(folder, new)
+            _write(folder, DEBTS, new)
         return new != old
 
 
-def _read(folder: int) -> list[Note]:
+def _notes(found: Iterable[dict[str, object]]) -> Iterator[Note]:
+    for note in found:
+        if all(isinstance(note.get(key), str) for key in _KEYS):
+            yield {key: str(note[key]) for key in _KEYS}
+
+
+def read_drill(state_dir: Path, system_identifier: SystemIdentifier | None) -> LastDrill | None:
+    """The last drill of a cluster; None for an unknown one, and where the file cannot be read."""
     try:
-        descriptor = open_private(folder, DEBTS, os.O_RDONLY)
+        with readable_state_dir(state_dir) as folder:
+            notes = _read(folder, DRILLS)
+    except OSError:
+        return None
+    own = (note for note in notes if system_identifier is not None and _is_of(note, system_identifier))
+    return next((drill for note in own if (drill := _drill(note)) is not None), None)
+
+
+def note_drill(state_dir: Path, system_identifier: SystemIdentifier, drill: LastDrill) -> None:
+    """Write it down in the place of the cluster's last one. Raises OSError."""
+    note = {
+        "system_identifier": system_identifier,
+        "at": drill.at,
+        "to": drill.to,
+        "write_outage_ms": list(drill.write_outage_ms),
+        "read_outage_ms": drill.read_outage_ms,
+        "rows": drill.rows,
+        "lost": drill.lost,
+    }
+    with writable_state_dir(state_dir) as folder:
+        others = [other for other in _read(folder, DRILLS) if not _is_of(other, system_identifier)]
+        _write(folder, DRILLS, [*others, note])
+
+
+def _is_of(note: Mapping[str, object], system_identifier: SystemIdentifier) -> bool:
+    return note.get("system_identifier") == system_identifier
+
+
+def _drill(note: Mapping[str, object]) -> LastDrill | None:
+    match note:
+        case {
+            "at": str(at),
+            "to": str(to),
+            "write_outage_ms": [int() | float() as there, int() | float() as back],
+            "read_outage_ms": None | int() | float() as reads,
+            "rows": int(rows),
+            "lost": int(lost),
+        } if _is_time(at):
+            return LastDrill(at, NodeName(to), (there, back), reads, rows, lost)
+        case _:
+            return None
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _read(folder: int, name: str) -> list[dict[str, object]]:
+    try:
+        descriptor = open_private(folder, name, os.O_RDONLY)
     except FileNotFoundError:
         return []
     with os.fdopen(descriptor, "rb") as file:
@@ -71,23 +134,20 @@ def _read(folder: int) -> list[Note]:
         found: object = json.loads(text)
     except ValueError:
         return []
-    return list(_notes(cast("list[object]", found))) if isinstance(found, list) else []
+    return [
+        cast("dict[str, object]", one)
+        for one in (cast("list[object]", found) if isinstance(found, list) else [])
+        if isinstance(one, dict)
+    ]
 
 
-def _notes(found: list[object]) -> Iterable[Note]:
-    for one in found:
-        note = cast("dict[str, object]", one) if isinstance(one, dict) else {}
-        if all(isinstance(note.get(key), str) for key in _KEYS):
-            yield {key: str(note[key]) for key in _KEYS}
-
-
-def _write(folder: int, notes: list[Note]) -> None:
-    """Durable before the promotion that it belongs to: a crash must not forget it."""
-    temporary = f"{DEBTS}.new"
+def _write(folder: int, name: str, notes: Sequence[Mapping[str, object]]) -> None:
+    """Durable before what it belongs to goes on, such as a promotion: a crash must not forget it."""
+    temporary = f"{name}.new"
     descriptor = open_private(folder, temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with os.fdopen(descriptor, "w") as file:
         json.dump(notes, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    os.rename(temporary, DEBTS, src_dir_fd=folder, dst_dir_fd=folder)
+    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     os.fsync(folder)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from replctl.model.inventory import Inventory
 from replctl.model.outcome import StepResult
 from replctl.model.plan import Step
 from replctl.model.secret import Passwords
+from replctl.model.values import NodeName
 from replctl.postgres.render import Templates
 from replctl.remote.ports import Cancellation, Clock, Fleet
 
@@ -34,6 +37,51 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None:
         """Something that the operator should know and that changes nothing in the run."""
         ...
+
+
+class Phase(StrEnum):
+    """What a command does beside its steps."""
+
+    SECRETS = "secrets"
+    """Passwords are read; a program that asks for one may use the terminal meanwhile."""
+    OBSERVE = "observe"
+    INQUIRE = "inquire"
+    PLAN = "plan"
+    LOCK = "lock"
+
+
+class Awaited(Protocol):
+    """Told what a phase waits for, from several threads at once."""
+
+    def answered(self, name: NodeName) -> None:
+        """This node is not waited for any more."""
+        ...
+
+    def says(self, text: str) -> None:
+        """What the phase waits for now, in a few words."""
+        ...
+
+
+class Phases(Protocol):
+    """Told of each phase while it goes on; shows it or keeps quiet."""
+
+    def phase(self, phase: Phase, nodes: Iterable[NodeName] = ()) -> AbstractContextManager[Awaited]:
+        """``nodes`` are those that are waited for."""
+        ...
+
+
+class Unwatched:
+    """Phases that nobody is told of."""
+
+    def phase(self, phase: Phase, nodes: Iterable[NodeName] = ()) -> AbstractContextManager[Awaited]:
+        del phase, nodes
+        return nullcontext(self)
+
+    def answered(self, name: NodeName) -> None:
+        pass
+
+    def says(self, text: str) -> None:
+        pass
 
 
 class Interruption(Cancellation, Protocol):
@@ -63,3 +111,4 @@ class Session:
     """This run's id: marks the staging directory that this run, and no other, may delete."""
     command: str
     """The command line as the operator typed it, for the lock's holder details and the journal."""
+    phases: Phases = field(default_factory=Unwatched)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from replctl.cli.app import end
-from replctl.cli.options import StatusFormat, StatusOutput, Verbose
+from replctl.cli.options import LogFile, StatusFormat, StatusOutput, Timings, Tracing, Verbose
 
 lab_app = typer.Typer(help="A throwaway cluster of local nodes, to try things on.", no_args_is_help=True)
 
@@ -29,19 +29,27 @@ def lab_up(
         typer.Option("--bin-dir", help="PostgreSQL's programs: the lab extra's, or the system's.", show_default=False),
     ] = None,
     verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
 ) -> None:
     """Make and start a cluster on this machine, by the same steps as on real hosts; or start what is stopped in it."""
     from replctl.lab import commands
 
-    end(commands.up(commands.Wishes(folder, nodes, bin_dir, verbose)))
+    end(commands.up(commands.Wishes(folder, nodes, bin_dir, Tracing(verbose, log_file, timings))))
 
 
 @lab_app.command("status")
-def lab_status(folder: Folder = None, output: StatusFormat = StatusOutput.TABLE, verbose: Verbose = False) -> None:
+def lab_status(
+    folder: Folder = None,
+    output: StatusFormat = StatusOutput.TABLE,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+    timings: Timings = False,
+) -> None:
     """Show the status of the lab."""
     from replctl.lab import commands
 
-    end(commands.status(folder, output, verbose=verbose))
+    end(commands.status(folder, output, Tracing(verbose, log_file, timings)))
 
 
 @lab_app.command("down")

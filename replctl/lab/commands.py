@@ -13,7 +13,7 @@ from rich.text import Text
 from replctl.cli import commands, reading
 from replctl.cli.changing import ChangeOptions
 from replctl.cli.exits import run_command
-from replctl.cli.options import Output, StatusOutput
+from replctl.cli.options import Output, StatusOutput, Tracing
 from replctl.cli.signals import Interrupts, write_to_stderr
 from replctl.cli.streams import open_console, show
 from replctl.cli.text import escape
@@ -35,7 +35,7 @@ class Wishes:
     folder: Path | None
     nodes: int | None
     bin_dir: Path | None
-    verbose: bool
+    tracing: Tracing
 
 
 def up(wishes: Wishes) -> ExitCode:
@@ -64,13 +64,15 @@ def down(named: Path | None) -> ExitCode:
     return run_command(body)
 
 
-def status(named: Path | None, output: StatusOutput, *, verbose: bool) -> ExitCode:
+def status(named: Path | None, output: StatusOutput, tracing: Tracing) -> ExitCode:
     """``lab status``: the status of the lab's inventory."""
     folder = lab_folder(named)
 
     def body() -> ExitCode:
         lab = need_lab(folder)
-        return reading.read_cluster(lab.inventory, verbose, lambda cluster: reading.show_status(cluster, output))
+        return reading.read_cluster(
+            lab.inventory, tracing, lambda cluster: reading.show_status(cluster, output), output=output
+        )
 
     return run_command(body)
 
@@ -85,7 +87,7 @@ def _up(folder: Path, wishes: Wishes) -> ExitCode:
             stack.callback(remove_folder, folder)  # stays where something is in it
         stack.enter_context(locked(folder))
         lab = _complete(folder, wishes)
-        return _start(lab, wishes.verbose)
+        return _start(lab, wishes.tracing)
 
 
 def _complete(folder: Path, wishes: Wishes) -> Lab:
@@ -127,9 +129,9 @@ def _check(lab: Lab, wishes: Wishes) -> None:
         raise RefusedError(f"the lab's servers are not in {lab.storage} any more", hint=again)
 
 
-def _start(lab: Lab, verbose: bool) -> ExitCode:  # noqa: FBT001
+def _start(lab: Lab, tracing: Tracing) -> ExitCode:
     """As an operator would: the primary first, then every other node."""
-    options = ChangeOptions(lab.inventory, dry_run=False, yes=True, output=Output.TABLE, verbose=verbose)
+    options = ChangeOptions(lab.inventory, dry_run=False, yes=True, output=Output.TABLE, tracing=tracing)
     stderr = open_console(sys.stderr)
     found: list[NodeName] = []
 
@@ -143,7 +145,7 @@ def _start(lab: Lab, verbose: bool) -> ExitCode:  # noqa: FBT001
     def add_replicas() -> ExitCode:
         return commands.add_replica(options, (), every=True, source=None)
 
-    if code := reading.read_cluster(lab.inventory, verbose, look):
+    if code := reading.read_cluster(lab.inventory, tracing, look):
         return code
     for command, run in ((f"init-primary {found[0]}", init_primary), ("add-replica --all", add_replicas)):
         stderr.print(Text(f"\n$ replctl {command} -i {quote(str(lab.inventory))} --yes", "bold"), soft_wrap=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from replctl.model.errors import InventoryError, RefusedError, UsageError
-from replctl.remote.local_files import read_optional_text, read_trusted
+from replctl.remote.local_files import read_optional_text, read_trusted, write_private
 
 MARKER = "lab.json"
 DEFAULT_FOLDER = Path("replctl-lab")
@@ -155,15 +155,6 @@ def owns_storage(lab: Lab) -> bool:
     except ValueError:
         return False
     return isinstance(said, dict) and cast("dict[str, object]", said).get("id") == lab.id
-
-
-def write_private(path: Path, text: str) -> None:
-    """A new file of mode 0600. Raises OSError, also when something stands there."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
 
 
 @contextmanager

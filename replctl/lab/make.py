@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from replctl.lab.folder import Lab, storage_for, write_markers, write_private
+from replctl.lab.folder import Lab, storage_for, write_markers
 from replctl.lab.installation import (
     Account,
     Installation,
@@ -24,6 +24,7 @@ from replctl.lab.installation import (
     server_account,
 )
 from replctl.model.errors import RefusedError
+from replctl.remote.local_files import write_private
 
 FIRST_PORT = 15432
 """Below the ports that the kernel gives to outgoing connections, which could take one while a server is stopped."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from replctl.model.configuration import Configuration
+from replctl.model.drill import LastDrill
 from replctl.model.host import ControlData, HostFacts
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline
 
@@ -295,6 +296,8 @@ class ClusterFacts:
     """Names of the primary's WAL segments; only where the command needs them."""
     debts: tuple[FenceDebt, ...] = ()
     """Reminders, never evidence."""
+    last_drill: LastDrill | None = None
+    """A reminder too."""
     by_psql: frozenset[NodeName] = frozenset()
     """Running nodes that know no password of ours: SQL goes through psql on the host."""
     file_settings: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from replctl.model.drill import DrillReport
 from replctl.model.errors import ExitCode
 from replctl.model.plan import Refusal
 from replctl.model.values import NodeName
@@ -60,3 +61,5 @@ class Outcome:
     notes: tuple[str, ...] = ()
     app_sessions: Mapping[NodeName, int | None] | None = None
     """The application's sessions on each node; None for a node that did not answer, or where nobody asked."""
+    drill: DrillReport | None = None
+    """What a drill measured, once its writer had begun."""

@@ -39,6 +39,8 @@ class Stage:
 
     lanes: tuple[tuple[Step, ...], ...]
     on_failure: OnFailure = OnFailure.STOP
+    heading: str = ""
+    """What begins with this stage, in a few words, where a plan has parts."""
 
 
 @dataclass(frozen=True, slots=True)

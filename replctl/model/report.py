@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from replctl.model.drill import LastDrill
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline
 
 
@@ -124,3 +125,5 @@ class StatusReport:
     findings: tuple[Finding, ...]
     wal_bytes_per_s: int | None = None
     """What the primary writes, over the last minute or longer."""
+    last_drill: LastDrill | None = None
+    """The last proof that the primary's role can move and come back."""

@@ -28,8 +28,8 @@ def multiple_primaries(facts: ClusterFacts) -> Finding:
         )
     else:
         hint = (
-            "Find out which one the application writes to, and stop the others at once. `replctl rejoin` then keeps "
-            "what they have and brings them back."
+            "Find out which one the application writes to, and stop the others at once. `replctl rejoin NODE` then "
+            "keeps what one of them has, and brings it back."
         )
     return Finding(Severity.CRITICAL, "multiple-primaries", None, message, hint)
 

@@ -31,6 +31,7 @@ def status_report(inventory: Inventory, facts: ClusterFacts, env_problem: str | 
         unlisted=unlisted_of(inventory, facts),
         findings=findings,
         wal_bytes_per_s=primary.wal_bytes_per_s if primary else None,
+        last_drill=facts.last_drill,
     )
 
 

@@ -20,6 +20,7 @@ OBSERVED_SETTINGS: Final = (
     "max_replication_slots",
     "max_slot_wal_keep_size",
     "max_wal_senders",
+    "max_wal_size",
     "max_worker_processes",
     "port",
     "primary_conninfo",
@@ -164,4 +165,30 @@ select lower(name) as name, setting as value, current_setting(name) as shown, un
 FILE_SETTINGS: Final[LiteralString] = """
 select distinct on (name) name, setting from pg_file_settings
  where error is null and name is not null and sourcefile !~ 'postgresql[.]auto[.]conf$' order by name, seqno desc
+"""
+
+# datcollversion and its actual version are of PostgreSQL 15 and later (PostgreSQL docs, 54.15).
+CHECKUP: Final[LiteralString] = """
+select extract(epoch from clock_timestamp()) as clock_s,
+       (select row_to_json(a) from (
+           select archived_count as archived, coalesce(nullif(current_setting('archive_library', true), ''),
+                  current_setting('archive_command')) as command,
+                  case when last_failed_time > coalesce(last_archived_time, '-infinity') then last_failed_wal
+                   end as failing_wal
+             from pg_stat_archiver where current_setting('archive_mode') <> 'off') a) as archiver,
+       (select wait_event from pg_stat_activity where backend_type = 'startup') as replay_waits_for,
+       (select row_to_json(s) from (
+           select pid, usename as user, extract(epoch from clock_timestamp() - xact_start) as seconds
+             from pg_stat_activity
+            where backend_type = 'client backend' and pid <> pg_backend_pid() and xact_start is not null
+            order by xact_start limit 1) s) as oldest_query,
+       (select coalesce(sum(confl_tablespace + confl_lock + confl_snapshot + confl_bufferpin + confl_deadlock), 0)
+          from pg_stat_database_conflicts)::bigint as conflicts,
+       (select coalesce(json_object_agg(name, setting), '{}') from pg_settings
+         where name in ('recovery_target', 'recovery_target_name', 'recovery_target_time', 'recovery_target_xid',
+                        'recovery_target_lsn', 'restore_command', 'recovery_end_command', 'archive_cleanup_command')
+           and setting <> '') as recovery_settings,
+       array(select datname from pg_database
+              where datallowconn and datcollversion is not null
+                and datcollversion <> pg_database_collation_actual_version(oid)) as collations
 """

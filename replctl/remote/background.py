@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import TypeVar
 
 from replctl.remote.ports import Cancellation
@@ -14,7 +15,10 @@ _POLL_SECONDS = 0.1
 
 
 def background(work: Callable[[], T]) -> Future[T]:
-    """Start ``work`` now. A ThreadPoolExecutor would join its threads when the process ends."""
+    """Start ``work`` now, in the context of whoever asks for it.
+
+    A ThreadPoolExecutor would join its threads when the process ends.
+    """
     future: Future[T] = Future()
 
     def run() -> None:
@@ -25,7 +29,7 @@ def background(work: Callable[[], T]) -> Future[T]:
         else:
             future.set_result(result)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
     return future
 
 

@@ -28,6 +28,7 @@ from replctl.remote.sql_connect import Endpoint, Login, connect
 from replctl.remote.sql_errors import translate
 from replctl.remote.ssh import SshHost
 from replctl.remote.ssh_config import SshConfig
+from replctl.remote.tracing import Kind, traced
 from replctl.remote.tunnel import Tunnel
 from replctl.remote.waiting import NeverCancelled
 
@@ -85,11 +86,12 @@ class Link:
         replication = self.inventory.replication
         login = Login(replication.user, self.passwords.replication, None)
         shown = f"{host}:{port} (from {self.name})"
-        if self.ssh is None:
-            return _identify_system(connect(Endpoint(self.name, shown, host, port), login, timeout), self.name)
-        with Tunnel(self.ssh.open_tcp(host, port, timeout), port, timeout) as tunnel:
-            endpoint = Endpoint(self.name, shown, str(tunnel.folder), port)
-            return _identify_system(connect(endpoint, login, timeout), self.name)
+        with traced(self.name, Kind.SESSION, lambda: f"replication login at {host}:{port} as {login.user}"):
+            if self.ssh is None:
+                return _identify_system(connect(Endpoint(self.name, shown, host, port), login, timeout), self.name)
+            with Tunnel(self.ssh.open_tcp(host, port, timeout), port, timeout) as tunnel:
+                endpoint = Endpoint(self.name, shown, str(tunnel.folder), port)
+                return _identify_system(connect(endpoint, login, timeout), self.name)
 
     def close(self) -> None:
         with self._turn:
@@ -109,6 +111,10 @@ class Link:
         return self._connect(Login(user, old, dbname, options), timeout)
 
     def _connect(self, login: Login, timeout: float) -> tuple[PGconn, Callable[[], None]]:
+        with traced(self.name, Kind.SESSION, lambda: f"session as {login.user} in database {login.dbname}"):
+            return self._open_session(login, timeout)
+
+    def _open_session(self, login: Login, timeout: float) -> tuple[PGconn, Callable[[], None]]:
         port = self.node.postgres.port
         if self.ssh is None or self.node.postgres.connect is SqlRoute.DIRECT:
             host = self.node.host if self.ssh is not None or _is_loopback(self.node.host) else "127.0.0.1"
@@ -215,7 +221,7 @@ def _identify_system(pgconn: PGconn, node: NodeName) -> str:
     """A walsender knows the simple protocol alone, which is what psycopg uses for a query without parameters."""
     connection = TimedConnection(pgconn)
     try:
-        with psycopg.ClientCursor(connection) as cursor:
+        with traced(node, Kind.STATEMENT, lambda: "IDENTIFY_SYSTEM"), psycopg.ClientCursor(connection) as cursor:
             row = cursor.execute("IDENTIFY_SYSTEM").fetchone()
     except psycopg.Error as error:
         raise translate(error, node, connection) from error

@@ -46,7 +46,13 @@ def load_inventory(path: Path) -> Inventory:
 
 def read_inventory(path: Path) -> str:
     """The text of an inventory. Raises InventoryError, also when another user could have written it."""
-    return _text(path, read_trusted(path, _MAX_BYTES))
+    try:
+        return _text(path, read_trusted(path, _MAX_BYTES))
+    except InventoryError as error:
+        if os.path.lexists(path):
+            raise
+        hint = "`replctl inventory init` writes a first one; -i names one that is elsewhere."
+        raise InventoryError(error.message, hint=hint) from None
 
 
 def check_private(path: Path) -> None:
@@ -163,6 +169,15 @@ def _reason(error: OSError) -> str:
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
+
+
+def write_private(path: Path, text: str) -> None:
+    """A new file of mode 0600. Raises OSError, also when something stands there."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _OWNER_ONLY)
+    with os.fdopen(file, "w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def check_env_file(path: Path) -> None:

@@ -80,6 +80,8 @@ class ShellProcess:
     clock: Clock
     end_group: Callable[[int], None]
     """Ends a process group by way of another shell; raises ReplctlError when that cannot be done."""
+    on_end: Callable[[str], None] = lambda _: None
+    """Told once it has ended, and how if that was not well."""
     out: Frame = field(init=False)
     err: Frame = field(init=False)
     _turn: threading.RLock = field(default_factory=threading.RLock, init=False)
@@ -121,6 +123,7 @@ class ShellProcess:
             ) from error
         status = self.pipes.status()
         self.pipes.close()
+        self.on_end(f"status {status}" if status else "")
         return CommandResult(-1 if status is None else status, self.out.take_rest(), bytes(self.err.body))
 
     def kill(self) -> None:
@@ -132,6 +135,7 @@ class ShellProcess:
         except ReplctlError:
             pass  # the host stopped answering: there is nothing left to end it with
         self.pipes.close()
+        self.on_end("ended by replctl")
 
     def start(self, deadline: float) -> None:
         """Wait for the token: only then do we know that the command's stdin reaches the command.

@@ -17,7 +17,9 @@ from replctl.model.errors import ConnectionLostError, ReplctlError, SqlError, Wa
 from replctl.model.values import NodeName
 from replctl.remote.ports import Process, Query, Row, Runner
 from replctl.remote.printable import one_line
+from replctl.remote.sql import shown
 from replctl.remote.sql_errors import hint_for
+from replctl.remote.tracing import Kind, traced
 
 _SUCCESS = "00000"
 _GRACE_SECONDS = 2.0
@@ -71,14 +73,18 @@ class PsqlDatabase:
         self, query: Query, params: Sequence[object] | Mapping[str, object] = (), *, timeout: float = 10.0
     ) -> list[Row]:
         asked = _bound(query, params).strip().removesuffix(";")
-        lines = self._run(f"select coalesce(jsonb_agg(to_jsonb(answer)), '[]') from (\n{asked}\n) as answer", timeout)
+        with traced(self.node, Kind.STATEMENT, lambda: shown(query)):
+            lines = self._run(
+                f"select coalesce(jsonb_agg(to_jsonb(answer)), '[]') from (\n{asked}\n) as answer", timeout
+            )
         found: object = json.loads("\n".join(lines) or "[]")
         return cast("list[Row]", found)
 
     def execute(
         self, query: Query, params: Sequence[object] | Mapping[str, object] = (), *, timeout: float = 10.0
     ) -> None:
-        self._run(_bound(query, params), timeout)
+        with traced(self.node, Kind.STATEMENT, lambda: shown(query)):
+            self._run(_bound(query, params), timeout)
 
     @contextmanager
     def _block(self) -> Generator[None]:
@@ -112,7 +118,8 @@ class PsqlDatabase:
         limit_ms = max(1, round(timeout * 1000))
         if limit_ms != self._limit_ms:
             self._limit_ms = limit_ms
-            self._send(f"set statement_timeout = {limit_ms}", timeout)
+            with traced(self.node, Kind.STATEMENT, lambda: "set statement_timeout = ..."):
+                self._send(f"set statement_timeout = {limit_ms}", timeout)
         return self._send(text, timeout)
 
     def _send(self, text: str, timeout: float) -> list[str]:

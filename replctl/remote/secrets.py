@@ -10,6 +10,7 @@ from replctl.model.errors import InventoryError, SecretError
 from replctl.model.inventory import Inventory
 from replctl.model.secret import CommandSecret, EnvSecret, FileSecret, LiteralSecret, Passwords, Secret, SecretSource
 from replctl.remote.local_files import read_trusted
+from replctl.remote.ports import Progress
 
 _COMMAND_TIMEOUT = 30.0
 _MAX_BYTES = 64 * 1024
@@ -20,10 +21,12 @@ class _UnusableError(Exception):
     """Why one password could not be had: words for the operator, without the value."""
 
 
-def resolve_passwords(inventory: Inventory, old_admin: Path | None = None) -> Passwords:
+def resolve_passwords(
+    inventory: Inventory, old_admin: Path | None = None, says: Progress = lambda _: None
+) -> Passwords:
     """Read the three passwords. Commands run in the inventory's folder, for at most 30 seconds each.
 
-    ``old_admin`` is a file with the admin's password until now.
+    ``old_admin`` is a file with the admin's password until now; ``says`` is told which program is asked.
 
     Raises SecretError, whose message has one line for each password that could not be had.
     """
@@ -35,6 +38,8 @@ def resolve_passwords(inventory: Inventory, old_admin: Path | None = None) -> Pa
     found: list[Secret] = []
     failed: list[str] = []
     for owner, source in zip(owners, sources, strict=True):
+        if isinstance(source, CommandSecret):
+            says(f"{owner}, which {source.argv[0]} is to print")
         try:
             found.append(_checked(_read(source, inventory.path.parent), source))
         except _UnusableError as error:

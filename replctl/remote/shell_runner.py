@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import shlex
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -18,9 +18,8 @@ from replctl.remote.ports import Cancellation, Clock, CommandResult
 from replctl.remote.printable import one_line
 from replctl.remote.process import Pipes, ShellProcess, Told
 from replctl.remote.script import END_GROUP, command_script, switching_script
+from replctl.remote.tracing import Call, Kind, traced
 from replctl.remote.waiting import NeverCancelled
-
-_log = logging.getLogger(__name__)
 
 START_SECONDS = 10.0
 """For a user switch and the probe that decides about it; both take milliseconds on a healthy host."""
@@ -96,16 +95,27 @@ class ShellRunner:
     ) -> CommandResult:
         deadline = self.clock.now() + timeout
         account = self._account.get(self._ask_account)
-        _log.debug("%s$ %s", self.shells.node, _shown(argv))
-        process = self._begin(argv, account, self._open(timeout))
-        result = self._complete(process, argv, _plain(stdin), deadline, timeout)
+        with self._traced(argv) as call:
+            process = self._begin(argv, account, self._open(timeout))
+            result = self._complete(process, argv, _plain(stdin), deadline, timeout)
+            call.remark = f"status {result.status}" if result.status else ""
         if check and result.status != 0:
             raise self._failure(argv, _without(stdin, result) if isinstance(stdin, Secret) else result)
         return result
 
     def spawn(self, argv: Sequence[str]) -> ShellProcess:
         account = self._account.get(self._ask_account)
-        _log.debug("%s$ %s", self.shells.node, _shown(argv))
+        with ExitStack() as failing:
+            call = failing.enter_context(self._traced(argv))
+            process = self._started(argv, account)
+            failing.pop_all()
+        process.on_end = call.end
+        return process
+
+    def _traced(self, argv: Sequence[str]) -> Call:
+        return traced(self.shells.node, Kind.COMMAND, lambda: _shown(argv))
+
+    def _started(self, argv: Sequence[str], account: Account) -> ShellProcess:
         process = self._begin(argv, account, self._open(START_SECONDS))
         try:
             process.start(self.clock.now() + START_SECONDS)
@@ -166,21 +176,24 @@ class ShellRunner:
         deaf = self.shielded()
         account = self._account.get(deaf._ask_account)
         argv = (*END_GROUP, str(group))
-        process = deaf._begin(argv, account, lambda script: self.shells.open_urgent(script, END_SECONDS))
-        process.pipes.close_stdin()
-        try:
-            process.finish(self.clock.now() + END_SECONDS)
-        except TimeoutError:
-            pass  # a host that does not answer: the caller closes the channel
-        finally:
-            process.pipes.close()
+        with self._traced(argv):
+            process = deaf._begin(argv, account, lambda script: self.shells.open_urgent(script, END_SECONDS))
+            process.pipes.close_stdin()
+            try:
+                process.finish(self.clock.now() + END_SECONDS)
+            except TimeoutError:
+                pass  # a host that does not answer: the caller closes the channel
+            finally:
+                process.pipes.close()
 
     def _ask_account(self) -> Account:
         unswitched = Account(self.shells.account, ())
         argv = ("/bin/sh", "-c", _WHO, "sh", self.os_user)
-        process = self._begin(argv, unswitched, self._open(START_SECONDS))
-        deadline = self.clock.now() + START_SECONDS
-        return self._switch_for(self._complete(process, ("id",), b"", deadline, START_SECONDS))
+        with self._traced(argv):
+            process = self._begin(argv, unswitched, self._open(START_SECONDS))
+            deadline = self.clock.now() + START_SECONDS
+            answer = self._complete(process, ("id",), b"", deadline, START_SECONDS)
+        return self._switch_for(answer)
 
     def _switch_for(self, answer: CommandResult) -> Account:
         name, uid, *of_os_user = answer.text.split("\n")[:-1] if answer.text.count("\n") > 1 else ("?", "?")
@@ -242,6 +255,6 @@ def _without(secret: Secret, result: CommandResult) -> CommandResult:
 
 def _shown(argv: Sequence[str]) -> str:
     """A command line for people: of a script the first line, and the arguments, which say what it works on."""
-    if tuple(argv[:2]) == ("sh", "-c") and len(argv[2]) > SHOWN_SCRIPT:
+    if tuple(argv[:2]) in (("sh", "-c"), ("/bin/sh", "-c")) and len(argv[2]) > SHOWN_SCRIPT:
         argv = (*argv[:2], argv[2].strip()[:SHOWN_SCRIPT] + " ...", *argv[3:])
     return one_line(shlex.join(argv), limit=300)

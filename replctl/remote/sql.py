@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import selectors
 import threading
 import time
@@ -22,11 +21,10 @@ from replctl.model.secret import Secret
 from replctl.model.values import NodeName
 from replctl.remote.ports import Database, Query, Row
 from replctl.remote.sql_errors import lost, translate
+from replctl.remote.tracing import Kind, traced
 
 T = TypeVar("T")
 Params = Sequence[object] | Mapping[str, object]
-
-_log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 2.0
 """The server ends a statement by its statement_timeout; when it has not by then, it or the network is stuck."""
@@ -107,7 +105,8 @@ class SqlDatabase:
     def begin(self) -> AbstractContextManager[psycopg.Transaction]:
         """psycopg's own transaction, once BEGIN has been answered."""
         block = self._connection.transaction()
-        self._statement(block.__enter__)
+        with traced(self.node, Kind.STATEMENT, lambda: "begin"):
+            self._statement(block.__enter__)
         return block
 
     def end(self, block: AbstractContextManager[psycopg.Transaction], failure: BaseException | None) -> None:
@@ -115,16 +114,20 @@ class SqlDatabase:
         self._limit_ms = None
         self._connection.deadline = max(self._connection.deadline, time.monotonic() + _SETTLE_SECONDS)
         kind = None if failure is None else type(failure)
-        self._statement(lambda: block.__exit__(kind, failure, None))
+        with traced(self.node, Kind.STATEMENT, lambda: "rollback" if failure else "commit"):
+            self._statement(lambda: block.__exit__(kind, failure, None))
 
     def _run(self, query: Query, params: Params, timeout: float) -> psycopg.Cursor[DictRow]:
         self._connection.deadline = time.monotonic() + timeout + _GRACE_SECONDS
         limit_ms = max(1, round(timeout * 1000))
         if limit_ms != self._limit_ms:
-            self._connection.execute(sql.SQL("set statement_timeout = {}").format(sql.Literal(limit_ms)))
+            self._send(sql.SQL("set statement_timeout = {}").format(sql.Literal(limit_ms)), ())
             self._limit_ms = limit_ms
-        _log.debug("%s> %s", self.node, shown(query))
-        return self._connection.execute(query, params or None)
+        return self._send(query, params)
+
+    def _send(self, query: Query, params: Params) -> psycopg.Cursor[DictRow]:
+        with traced(self.node, Kind.STATEMENT, lambda: shown(query)):
+            return self._connection.execute(query, params or None)
 
     def _statement(self, act: Callable[[], T]) -> T:
         try:
@@ -157,7 +160,7 @@ def shown(query: Query) -> str:
     """A statement on one line for the log. Composed values are left out: one of them is a password's verifier."""
     match query:
         case sql.Composed():
-            text = "".join(shown(part) if isinstance(part, sql.SQL) else _operand(part) for part in query)
+            text = "".join(_operand(part) for part in query)
         case sql.SQL():
             text = query.as_string()
         case str():
@@ -166,7 +169,7 @@ def shown(query: Query) -> str:
 
 
 def _operand(part: sql.Composable) -> str:
-    return part.as_string() if isinstance(part, sql.Identifier) else "..."
+    return part.as_string() if isinstance(part, sql.SQL | sql.Identifier) else "..."
 
 
 def scram_verifier(database: Database, user: str, password: Secret) -> str:

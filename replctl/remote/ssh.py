@@ -18,6 +18,7 @@ from replctl.remote.dial import Dialer, Wire
 from replctl.remote.ports import Cancellation
 from replctl.remote.script import login_command
 from replctl.remote.ssh_config import SshServer
+from replctl.remote.tracing import Kind, traced
 from replctl.remote.transport import keep_order
 from replctl.remote.waiting import NeverCancelled, Waiting
 
@@ -145,7 +146,8 @@ class SshHost:
             if self._failure is not None and self.dialer.clock.now() < self._retry_at:
                 raise self._failure
             try:
-                self._wire = self.dialer.dial(self.settings, cancellation)
+                with traced(self.node, Kind.SSH, lambda: f"SSH to {self.settings.ssh_host}"):
+                    self._wire = self.dialer.dial(self.settings, cancellation)
             except UnreachableError as error:
                 self._failure, self._retry_at = error, self.dialer.clock.now() + _RETRY_SECONDS
                 raise

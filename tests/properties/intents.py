@@ -11,9 +11,9 @@ from replctl.execution import intents, pipeline
 from replctl.model.actions import InitCluster, PublishEnv, RoleKind
 from replctl.model.app_actions import CountAppSessions, PushEnv
 from replctl.model.facts import ClusterFacts
+from replctl.model.inquiry import Inquiry
 from replctl.model.plan import Plan, Refused, Step
 from replctl.model.values import SLOT_PREFIX, NodeName
-from replctl.observe import Inquiry
 from replctl.planning.config_apply import Restarting
 from replctl.planning.consent import Consent
 from replctl.planning.fencing import after_fencing, plan_with_fencing

@@ -25,6 +25,8 @@ LONG_FILES = (
     "debian_hosts",
     "services_commands",
     "services_hosts",
+    "check_ten_ways",
+    "status_ten_nodes",
     "kill_sweep_changes",
 )
 

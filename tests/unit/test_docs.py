@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
-from typer.core import TyperGroup
 
-from replctl.__main__ import app
+from tests.unit.command_lines import commands, parse
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -20,10 +18,9 @@ PAGES = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted(DOCS.rgl
 IN_BLOCK = re.compile(r"^(?: {4})?(?:\$ )?(replctl .*)$", re.MULTILINE)
 IN_TEXT = re.compile(r"`(replctl [^`]*)`")
 CODE = re.compile(r"^```(?s:.*?)^```$|(?:^ {4}.*\n)+", re.MULTILINE)
-LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 NOT_OURS = re.compile(r" {2,}.*| *[#|>&;].*")
-
-COMMAND = typer.main.get_command(app)
 
 
 def command_lines(text: str) -> Iterator[str]:
@@ -39,23 +36,9 @@ def shown() -> Iterator[tuple[str, str]]:
             yield str(page.relative_to(REPOSITORY)), line
 
 
-def parse(words: list[str], command=COMMAND, parent=None) -> None:
-    """Parse a command line down to its last command, whose function is not called."""
-    if not isinstance(command, TyperGroup):
-        command.make_context("replctl", words, parent)
-    elif words:  # a group alone prints its help
-        context = command.make_context("replctl", words, parent)
-        rest = [*context._protected_args, *context.args]
-        parse(rest[1:], command.resolve_command(context, rest)[1], context)
-
-
 @pytest.mark.parametrize(("page", "line"), list(shown()))
 def test_every_command_line_is_understood(page: str, line: str) -> None:
     parse(shlex.split(line)[1:])
-
-
-def commands() -> Iterator[str]:
-    yield from (name for name, command in COMMAND.commands.items() if not command.hidden)
 
 
 @pytest.mark.parametrize("name", list(commands()))
@@ -70,8 +53,16 @@ def test_no_page_is_of_a_command_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in LINK.findall(page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target, part in LINK.findall(page.read_text()):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        assert not part or part in anchors(path), f"{target}#{part}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them in links."""
+    headings = HEADING.findall(CODE.sub("", page.read_text()))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_index_names_every_document() -> None:

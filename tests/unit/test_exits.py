@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from replctl.__main__ import main
 from replctl.cli.exits import keep_traceback, run_command
 from replctl.cli.render_error import error_renderable
 from replctl.cli.streams import open_console, show
@@ -152,3 +153,31 @@ def test_a_reader_that_left_changes_no_exit_code() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(10) == 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("promot", "db2"), ("error: no such command 'promot'\n", " hint: Did you mean 'promote'? `replctl --help`")),
+        (("promote", "--yess"), ("error: no such option: --yess", " hint: `replctl promote --help` shows")),
+        (("status", "-o", "xml"), ("error: invalid value for '--output' / '-o': 'xml' is not", " hint: `replctl st")),
+        (("init-primary",), ("error: missing argument 'NODE'\n", " hint: `replctl init-primary --help` shows")),
+    ],
+)
+def test_a_command_line_that_is_not_understood_looks_like_any_other_error(
+    words: tuple[str, ...], said: tuple[str, ...], capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["replctl", *words])
+    assert main() == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert all(text in err for text in said), err
+    assert err.count("\n") == 2
+
+
+def test_a_group_alone_prints_its_help(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["replctl", "config"])
+    assert main() == 2
+    out, err = capsys.readouterr()
+    assert "Usage: replctl config" in out + err
+    assert "error:" not in err

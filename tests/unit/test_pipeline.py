@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,16 +13,18 @@ from pathlib import Path
 import pytest
 
 from replctl.execution import intents
+from replctl.execution.drill import drill, drill_intent
 from replctl.execution.journal import read_journal
 from replctl.execution.lock import lock_nodes, this_holder
 from replctl.execution.pipeline import Intent, change, preview
-from replctl.execution.session import Session
+from replctl.execution.session import Phase, Session
 from replctl.model.actions import RemovePassfile, WritePassfile
 from replctl.model.errors import ExitCode, InterruptedByOperator, RefusedError
 from replctl.model.host import DirectoryState
 from replctl.model.inventory import Connection
 from replctl.model.outcome import Outcome, OutcomeKind
 from replctl.model.plan import Plan, Refused
+from replctl.model.values import NodeName
 from replctl.planning.situation import Situation, sequence, step
 from replctl.postgres.conninfo import passfile_path
 from replctl.postgres.paths import staging_dir, staging_marker
@@ -242,3 +244,43 @@ def test_an_interrupt_while_looking_changes_nothing(session: Session) -> None:
     with pytest.raises(InterruptedByOperator):
         change(session, PASSFILE, Agreeing(interrupted))
     assert not Path(passfile_path(session.inventory.nodes[DB1])).exists()
+
+
+def test_a_drill_of_a_cluster_that_is_not_healthy_asks_nobody(session: Session) -> None:
+    agree, before = Agreeing(), tree(session)
+    refused = drill(session, drill_intent(session.inventory, None), agree)
+    assert {"no-primary", "absent"} <= {code for code, _ in codes(refused)}
+    assert agree.seen == []
+    assert tree(session) == before
+
+
+class Phases:
+    """What a run does beside its steps, in the order in which it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @contextmanager
+    def phase(self, phase: Phase, nodes: Iterable[NodeName] = ()) -> Iterator[Phases]:
+        self.told.append(" ".join((phase, *nodes)))
+        yield self
+
+    def answered(self, name: NodeName) -> None:
+        self.told.append(f"{name} answered")
+
+    def says(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_the_phases_are_told(session: Session) -> None:
+    phases = Phases()
+    change(replace(session, phases=phases), PASSFILE, Agreeing())
+    looked = ["observe db1", "db1 answered", "inquire", "passfiles and units", "sizes, files and settings", "plan"]
+    assert phases.told == [*looked, "lock db1", "db1 answered", *looked]
+
+
+def test_a_refusal_looks_for_who_is_at_work(session: Session) -> None:
+    (session.inventory.path.parent / "pg/data").write_text("in the way")
+    phases = Phases()
+    preview(replace(session, phases=phases), intents.init_primary(DB1))
+    assert phases.told[-2:] == ["inquire", "who holds the locks"]

@@ -11,12 +11,13 @@ from typing import TextIO
 
 import pytest
 
-from replctl.cli.prompts import Answer, Question, confirm
+from replctl.cli.prompts import Answer, Expects, Question, confirm
 from replctl.cli.streams import open_console
 from replctl.model.errors import RefusedError
 from replctl.model.values import NodeName
 
 QUESTION = Question("chat", NodeName("db2"), "promote db2", ("db1 becomes its replica \x1b[31m",))
+BY_NAME = Question("chat", None, "practise a failover to db2, and go back", expects=Expects.CLUSTER)
 
 
 @dataclass
@@ -77,3 +78,25 @@ def test_yes_on_the_command_line_asks_nobody() -> None:
     out = io.StringIO()
     confirm(QUESTION, Answer.YES, stdin=None, console=open_console(out))
     assert out.getvalue() == ""
+
+
+def test_the_clusters_name_goes_on(terminal: Terminal) -> None:
+    terminal.type("chat\n")
+    confirm(BY_NAME, Answer.ASK, stdin=terminal.stdin, console=open_console(terminal.stderr))
+    shown = " ".join(terminal.shown_until("name: ").split())
+    assert shown.endswith("practise a failover to db2, and go back? Type the cluster's name:")
+
+
+@pytest.mark.parametrize("typed", ["y\n", "yes\n", "\n", "chatter\n"])
+def test_where_the_name_is_wanted_nothing_else_goes_on(terminal: Terminal, typed: str) -> None:
+    terminal.type(typed)
+    with pytest.raises(RefusedError, match="nothing was changed") as caught:
+        confirm(BY_NAME, Answer.ASK, stdin=terminal.stdin, console=open_console(terminal.stderr))
+    assert caught.value.code == "declined"
+    assert "chat" in caught.value.hint
+
+
+def test_a_name_too_is_asked_for_at_a_terminal_alone() -> None:
+    with pytest.raises(RefusedError, match="there is no terminal"):
+        confirm(BY_NAME, Answer.ASK, stdin=io.StringIO("chat\n"), console=open_console(io.StringIO()))
+    confirm(BY_NAME, Answer.YES, stdin=None, console=open_console(io.StringIO()))

@@ -306,6 +306,7 @@ def test_keys_of_the_document_stand_in_the_contracts_order() -> None:
     assert list(document) == [
         *("schema", "cluster", "health", "primary", "system_identifier", "timeline", "nodes", "unlisted", "findings"),
         "wal_bytes_per_s",
+        "last_drill",
     ]
     assert list(document["nodes"][1]) == [
         *("name", "host", "port", "role", "state", "timeline", "upstream", "unreceived_bytes", "unreplayed_bytes"),

