@@ -5,7 +5,7 @@ A node that is stopped is started, so that the same command finishes what an int
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -46,7 +46,7 @@ from replctl.planning.situation import (
 )
 from replctl.planning.states import ORDERED_SETTINGS, is_diverged, settings_at_start
 from replctl.planning.switchover_checks import stuck_walsenders
-from replctl.planning.topology import is_ours, streams_from_primary, upstream_of, walsender_of
+from replctl.planning.topology import is_ours, streams_from_primary, unseen_followers, upstream_of, walsender_of
 
 COMMAND = "restart"
 AGAIN = "`replctl restart --rolling` again: this run only finishes what another one had begun"
@@ -215,7 +215,8 @@ def _check_start(primary: Primary | None, replica: Replica) -> list[Refusal]:
 def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
     """Once the primary has more than a standby, that one stops replaying."""
     then = settings_at_start(primary)
-    return [
+    raised = [setting for setting, *_ in _below({name: primary.server.setting(name) for name in ORDERED_SETTINGS}, then)]
+    seen = [
         Refusal(
             "ordered-setting",
             replica.node,
@@ -228,6 +229,22 @@ def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
         for setting, own, wanted in _below(
             {setting: replica.server.setting(setting) for setting in ORDERED_SETTINGS}, then
         )
+    ]
+    return [*seen, *check_unseen_followers(situation, primary, raised)]
+
+
+def check_unseen_followers(situation: Situation, primary: Primary, raised: Sequence[str]) -> list[Refusal]:
+    """Nobody knows whether a standby that streams and does not answer has enough for what the primary is to have."""
+    return [
+        Refusal(
+            "ordered-setting",
+            name,
+            f"{name} streams from {primary.node} and does not answer: with less {' and '.join(raised)} than "
+            f"{primary.node} is to have, it would stop replaying",
+            f"Run this again once {name} answers, or take it out first: `replctl remove-replica {name}`.",
+        )
+        for name in unseen_followers(situation.inventory, situation.facts, primary.server)
+        if raised
     ]
 
 
