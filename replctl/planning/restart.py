@@ -200,7 +200,7 @@ def _check_start(primary: Primary | None, replica: Replica) -> list[Refusal]:
     """With less than its primary has a standby does not start (PostgreSQL docs, 27.4.3), whatever it runs with now."""
     if primary is None or needs_host(replica):
         return []
-    name, theirs = replica.node, {setting: primary.server.setting(setting) for setting in ORDERED_SETTINGS}
+    name = replica.node
     return [
         Refusal(
             "ordered-setting",
@@ -208,14 +208,14 @@ def _check_start(primary: Primary | None, replica: Replica) -> list[Refusal]:
             f"{name}: {setting} is {own} in its files, below the {wanted} of {primary.node}: it would not start",
             "A lowered setting goes to the primary first: `replctl config apply --restart --restart-primary`.",
         )
-        for setting, own, wanted in _below(settings_at_start(replica), theirs)
+        for setting, own, wanted in _below(settings_at_start(replica), _in_force(primary))
     ]
 
 
 def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
     """Once the primary has more than a standby, that one stops replaying."""
     then = settings_at_start(primary)
-    raised = [setting for setting, *_ in _below({name: primary.server.setting(name) for name in ORDERED_SETTINGS}, then)]
+    raised = [setting for setting, *_ in _below(_in_force(primary), then)]
     seen = [
         Refusal(
             "ordered-setting",
@@ -226,9 +226,7 @@ def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
         )
         for replica in situation.facts.replicas
         if replica.node in waiting_for(situation, primary.node)
-        for setting, own, wanted in _below(
-            {setting: replica.server.setting(setting) for setting in ORDERED_SETTINGS}, then
-        )
+        for setting, own, wanted in _below(_in_force(replica), then)
     ]
     return [*seen, *check_unseen_followers(situation, primary, raised)]
 
@@ -246,6 +244,10 @@ def check_unseen_followers(situation: Situation, primary: Primary, raised: Seque
         for name in unseen_followers(situation.inventory, situation.facts, primary.server)
         if raised
     ]
+
+
+def _in_force(node: Primary | Replica) -> dict[str, str]:
+    return {setting: node.server.setting(setting) for setting in ORDERED_SETTINGS}
 
 
 def _below(standby: Mapping[str, str], primary: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -106,8 +106,9 @@ def walsender_owner(inventory: Inventory, facts: ClusterFacts, walsender: Walsen
 
 def unseen_followers(inventory: Inventory, facts: ClusterFacts, sender: ServerFacts) -> tuple[NodeName, ...]:
     """The nodes that stream from a server, as it says itself, and that did not answer: nobody knows their settings."""
-    owners = [walsender_owner(inventory, facts, walsender) for walsender in sender.walsenders]
-    return tuple(name for name, seen in facts.nodes.items() if isinstance(seen, Silent | Unreachable) and name in owners)
+    silent = (name for name, seen in facts.nodes.items() if isinstance(seen, Silent | Unreachable))
+    served = {walsender_owner(inventory, facts, walsender) for walsender in sender.walsenders}
+    return tuple(name for name in silent if name in served)
 
 
 def streams_from_primary(inventory: Inventory, facts: ClusterFacts, replica: Replica) -> bool:
