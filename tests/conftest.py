@@ -36,9 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _hang_ups_are_heard() -> None:
-    """Under nohup SIGHUP is ignored, and so it would be by every replctl that a test starts."""
+def _signals_are_heard() -> None:
+    """Under nohup SIGHUP is ignored, in a shell's background SIGINT, and so by every process that a test starts."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from replctl.model.actions import (
     AwaitStreaming,
     BaseBackup,
     CheckLogin,
+    ConfigFile,
     ConfigureStandby,
     CreateSlot,
     DropSlot,
@@ -40,6 +41,7 @@ from replctl.planning.situation import (
     unreachable_notes,
     write_passfile,
 )
+from replctl.planning.states import ORDERED_SETTINGS, settings_at_start, settings_in
 from replctl.planning.topology import proven_replicas, slot_on, streams_from_primary, upstream_of
 
 COMMAND = "add-replica"
@@ -180,6 +182,7 @@ def follow_primary(situation: Situation, primary: Primary, name: NodeName) -> tu
     return (
         *(() if keeps_wal(primary, node.slot) else (new_slot(primary, name, node.slot),)),
         *((passfile,) if passfile else ()),
+        *(_raise_first(situation, primary, facts) if isinstance(facts, Stopped) else ()),
         step(
             "standby",
             name,
@@ -190,6 +193,30 @@ def follow_primary(situation: Situation, primary: Primary, name: NodeName) -> tu
         forward_only(step("start", name, StartPostgres(), f"{name} is a stopped replica of this cluster")),
         step("streaming", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
         *(sweep_stopped(facts) if isinstance(facts, Stopped) else ()),
+    )
+
+
+def _raise_first(situation: Situation, primary: Primary, facts: Stopped) -> tuple[Step, ...]:
+    """A node that was away while the primary's settings were raised would stop replaying soon after its start."""
+    name, host = facts.node, facts.host
+    changed = situation.changed_config(name, primary.server.major)
+    now, then = settings_in(host.files), settings_in({**host.files, **{file.name: file.text for file in changed}})
+    if not _too_little(now, primary) or _too_little(then, primary):
+        return ()
+    old = tuple(ConfigFile(file.name, host.files[file.name]) for file in changed if file.name in host.files)
+    why = f"with less than {primary.node} has it would stop replaying"
+    write = WriteConfig(Place.LIVE, changed)
+    return (step("write-config", name, write, why, undo=WriteConfig(Place.LIVE, old)),)
+
+
+def _too_little(written: Mapping[str, str], primary: Primary) -> bool:
+    """Whether a standby with these settings has less than the primary has, or will have once it starts anew."""
+    needed = [(name, primary.server.setting(name)) for name in ORDERED_SETTINGS]
+    needed += settings_at_start(primary).items()
+    return any(
+        own.isdigit() and theirs.isdigit() and int(own) < int(theirs)
+        for name, theirs in needed
+        if (own := written.get(name, ""))
     )
 
 

@@ -39,7 +39,7 @@ from replctl.planning.config_diff import (
 )
 from replctl.planning.init_primary import plan_init_primary
 from replctl.planning.promote import plan_promote
-from replctl.planning.restart import check_link, nobody_takes_over, switchover_candidate
+from replctl.planning.restart import check_link, check_unseen_followers, nobody_takes_over, switchover_candidate
 from replctl.planning.role_change import wake
 from replctl.planning.situation import (
     Situation,
@@ -266,6 +266,7 @@ def _restart_primary(situation: Situation, primary: Primary, first: tuple[Step, 
 def _too_low(restarts: _Restarts, primary: Primary) -> Iterator[Refusal]:
     """Replicas that would not follow the primary with what it is to have."""
     target = restarts.target(primary.node)
+    yield from check_unseen_followers(restarts.situation, primary, _below(restarts.values[primary.node], target))
     for replica in restarts.situation.facts.replicas:
         name = replica.node
         for setting in _below(restarts.values[name], target):

@@ -37,7 +37,7 @@ from replctl.planning.situation import (
     step,
     unreachable_notes,
 )
-from replctl.planning.topology import proven_replicas, servers, slot_on, upstream_of, walsender_owner
+from replctl.planning.topology import proven_replicas, servers, slot_on, unseen_followers, upstream_of, walsender_owner
 from replctl.postgres.paths import aside_prefix
 from replctl.postgres.scripts import clone_name
 
@@ -62,7 +62,7 @@ def plan_remove_replica(situation: Situation, name: NodeName, directory: Directo
         return situation.refuse(COMMAND, refusals)
     refusals = [
         *_check_node(facts),
-        *_check_followers(situation, name),
+        *_check_followers(situation, facts),
         *_check_slot_holder(situation, primary, facts),
         *_check_synchronous(situation, primary, facts),
         *(_check_place(facts) if directory is Directory.SET_ASIDE else ()),
@@ -172,18 +172,24 @@ def _check_node(facts: NodeFacts) -> list[Refusal]:
     return [refuse_silent(facts.node, facts.sql)] if isinstance(facts, Silent) else []
 
 
-def _check_followers(situation: Situation, name: NodeName) -> list[Refusal]:
+def _check_followers(situation: Situation, facts: NodeFacts) -> list[Refusal]:
+    """Those who say that they follow it, and those who do not answer and whom it serves."""
+    inventory, name = situation.inventory, facts.node
+    follow = {
+        replica.node
+        for replica in situation.facts.replicas
+        if (upstream := upstream_of(inventory, situation.facts, replica)) is not None and upstream.node == name
+    }
+    if isinstance(facts, Replica):
+        follow |= set(unseen_followers(inventory, situation.facts, facts.server))
     return [
         Refusal(
             "has-followers",
             name,
-            f"{replica.node} streams from {name}",
-            f"`replctl add-replica {replica.node}` has it stream from the primary.",
+            f"{follower} streams from {name}",
+            f"`replctl add-replica {follower}` has it stream from the primary.",
         )
-        for replica in situation.facts.replicas
-        if (upstream := upstream_of(situation.inventory, situation.facts, replica)) is not None
-        and upstream.node == name
-        and replica.node != name
+        for follower in sorted(follow - {name})
     ]
 
 

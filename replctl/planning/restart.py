@@ -5,7 +5,7 @@ A node that is stopped is started, so that the same command finishes what an int
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -46,7 +46,7 @@ from replctl.planning.situation import (
 )
 from replctl.planning.states import ORDERED_SETTINGS, is_diverged, settings_at_start
 from replctl.planning.switchover_checks import stuck_walsenders
-from replctl.planning.topology import is_ours, streams_from_primary, upstream_of, walsender_of
+from replctl.planning.topology import is_ours, streams_from_primary, unseen_followers, upstream_of, walsender_of
 
 COMMAND = "restart"
 AGAIN = "`replctl restart --rolling` again: this run only finishes what another one had begun"
@@ -200,7 +200,7 @@ def _check_start(primary: Primary | None, replica: Replica) -> list[Refusal]:
     """With less than its primary has a standby does not start (PostgreSQL docs, 27.4.3), whatever it runs with now."""
     if primary is None or needs_host(replica):
         return []
-    name, theirs = replica.node, {setting: primary.server.setting(setting) for setting in ORDERED_SETTINGS}
+    name = replica.node
     return [
         Refusal(
             "ordered-setting",
@@ -208,14 +208,15 @@ def _check_start(primary: Primary | None, replica: Replica) -> list[Refusal]:
             f"{name}: {setting} is {own} in its files, below the {wanted} of {primary.node}: it would not start",
             "A lowered setting goes to the primary first: `replctl config apply --restart --restart-primary`.",
         )
-        for setting, own, wanted in _below(settings_at_start(replica), theirs)
+        for setting, own, wanted in _below(settings_at_start(replica), _in_force(primary))
     ]
 
 
 def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
     """Once the primary has more than a standby, that one stops replaying."""
     then = settings_at_start(primary)
-    return [
+    raised = [setting for setting, *_ in _below(_in_force(primary), then)]
+    seen = [
         Refusal(
             "ordered-setting",
             replica.node,
@@ -225,10 +226,28 @@ def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
         )
         for replica in situation.facts.replicas
         if replica.node in waiting_for(situation, primary.node)
-        for setting, own, wanted in _below(
-            {setting: replica.server.setting(setting) for setting in ORDERED_SETTINGS}, then
-        )
+        for setting, own, wanted in _below(_in_force(replica), then)
     ]
+    return [*seen, *check_unseen_followers(situation, primary, raised)]
+
+
+def check_unseen_followers(situation: Situation, primary: Primary, raised: Sequence[str]) -> list[Refusal]:
+    """Nobody knows whether a standby that streams and does not answer has enough for what the primary is to have."""
+    return [
+        Refusal(
+            "ordered-setting",
+            name,
+            f"{name} streams from {primary.node} and does not answer: with less {' and '.join(raised)} than "
+            f"{primary.node} is to have, it would stop replaying",
+            f"Run this again once {name} answers, or take it out first: `replctl remove-replica {name}`.",
+        )
+        for name in unseen_followers(situation.inventory, situation.facts, primary.server)
+        if raised
+    ]
+
+
+def _in_force(node: Primary | Replica) -> dict[str, str]:
+    return {setting: node.server.setting(setting) for setting in ORDERED_SETTINGS}
 
 
 def _below(standby: Mapping[str, str], primary: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -152,12 +152,18 @@ def low_settings(facts: ClusterFacts, replica: Replica) -> dict[str, tuple[int, 
 
 def settings_at_start(node: Primary | Replica) -> dict[str, str]:
     """The ordered settings that a running server would have if it started anew: its files may say other values than
-    those in force, which wait for a restart. A postgresql.conf of somebody else's may include files that say more."""
-    files: Mapping[str, str] = node.host.files if node.host is not None else {}
+    those in force, which wait for a restart."""
+    written = settings_in(node.host.files if node.host is not None else {})
+    return {setting: written.get(setting, node.server.setting(setting)) for setting in ORDERED_SETTINGS}
+
+
+def settings_in(files: Mapping[str, str]) -> dict[str, str]:
+    """What configuration files say of anything. A postgresql.conf of somebody else's may include others that say more,
+    and is left out."""
     written = parse_conf(files[POSTGRESQL_CONF]) if is_rendered_by_us(files) else {}
     for name in (CONF, AUTO_CONF):  # the last one that says something wins
         written = {**written, **parse_conf(files.get(name, ""))}
-    return {setting: written.get(setting, node.server.setting(setting)) for setting in ORDERED_SETTINGS}
+    return written
 
 
 def timeline_of(node: NodeFacts) -> Timeline | None:

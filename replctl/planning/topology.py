@@ -6,7 +6,17 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from replctl.model.facts import ClusterFacts, Primary, Receiver, Replica, ServerFacts, Slot, Walsender
+from replctl.model.facts import (
+    ClusterFacts,
+    Primary,
+    Receiver,
+    Replica,
+    ServerFacts,
+    Silent,
+    Slot,
+    Unreachable,
+    Walsender,
+)
 from replctl.model.inventory import Inventory
 from replctl.model.values import SLOT_PREFIX, NodeName
 
@@ -92,6 +102,13 @@ def walsender_owner(inventory: Inventory, facts: ClusterFacts, walsender: Walsen
         return None
     used = {r.receiver.slot: r.node for r in facts.replicas if r.receiver and r.receiver.slot}
     return slot_owner(inventory, walsender.slot) or used.get(walsender.slot)
+
+
+def unseen_followers(inventory: Inventory, facts: ClusterFacts, sender: ServerFacts) -> tuple[NodeName, ...]:
+    """The nodes that stream from a server, as it says itself, and that did not answer: nobody knows their settings."""
+    silent = (name for name, seen in facts.nodes.items() if isinstance(seen, Silent | Unreachable))
+    served = {walsender_owner(inventory, facts, walsender) for walsender in sender.walsenders}
+    return tuple(name for name in silent if name in served)
 
 
 def streams_from_primary(inventory: Inventory, facts: ClusterFacts, replica: Replica) -> bool:

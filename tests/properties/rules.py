@@ -129,6 +129,7 @@ class Rules:
 FILES_AT_ONCE = ("config apply", "config apply --restart", "config apply --restart --switchover")
 """Files say the new values from the first step on, whoever has them in force (docs/commands/config.md)."""
 PAUSED = "has paused"
+WOULD_PAUSE = "would pause once its primary starts again"
 
 
 def strandings(world: World) -> set[str]:
@@ -142,7 +143,7 @@ def strandings(world: World) -> set[str]:
         if data.signal and not enough(ordered(data.files.get(CONF, "")), data.demanded):
             found.add(f"{name} would not start")
         if coming and streams(world, name, world.rightful[0]) and not enough(machine.in_force, coming):
-            found.add(f"{name} would pause once its primary starts again")
+            found.add(f"{name} {WOULD_PAUSE}")
     return found
 
 

@@ -67,6 +67,8 @@ def situation_of(built: ClusterBuilder, parameters: Mapping[str, str], **seen: S
         node = built.nodes[NodeName(name)]
         built.node(name, postgres=replace(node.postgres, parameters=dict(parameters)))
         built.host(name, files={"postgresql.conf": one.text, "pg_hba.conf": HBA})
+        if not one.live:  # stopped: nothing is in force
+            continue
         ordered = {key: text for key, text in one.live.items() if isinstance(text, str)}
         built.change(name, server=replace(built.facts[NodeName(name)].server, settings=settings(**ordered)))
     found = {NodeName(name): one.configuration for name, one in seen.items()}

@@ -11,6 +11,7 @@ from replctl.model.facts import Login, ProblemKind
 from replctl.model.plan import OnFailure, Plan
 from replctl.planning.add_replica import plan_add_replica
 from tests.unit.builders import ClusterBuilder, a_cluster, a_problem, a_walsender, mib, settings
+from tests.unit.configurations import Seen, situation_of
 from tests.unit.plans import DB1, DB2, DB3, compare_with_golden, lanes, notes_of, steps
 
 CLONE = ["login", "slot", "passfile", "clone", "config", "standby", "install", "start", "streaming"]
@@ -102,6 +103,26 @@ def test_a_stopped_replica_is_started() -> None:
     assert steps(planned) == ["slot:db2", "standby:db2", "start:db2", "streaming:db2", "env"]
     assert isinstance(planned, Plan)
     assert [step.id for step in planned.steps if step.point_of_no_return] == ["start:db2"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "in_force", "in_files", "written"),
+    [
+        ("200", "200", "200", True),
+        ("200", "100", "200", True),
+        ("200", "100", "100", False),
+        ("50", "100", "50", False),
+    ],
+    ids=["raised", "raised in the files", "not raised yet", "lowered and not in force yet"],
+)
+def test_a_stopped_replica_gets_what_its_primary_has_more_of(wanted, in_force, in_files, written) -> None:
+    """With less it would stop replaying. What is below the primary's is left to the command that orders both."""
+    built = a_cluster().primary("db1").stopped("db2", "shut down in recovery", standby=True).as_made_by_us()
+    primary = Seen(f"max_connections = {in_files}\n", {"max_connections": in_force})
+    away = Seen("max_connections = 100\n" if wanted == "200" else "max_connections = 50\n")
+    situation = situation_of(built, {"max_connections": wanted}, db1=primary, db2=away)
+    planned = plan_add_replica(situation, [DB2])
+    assert ("write-config:db2" in steps(planned)) is written
 
 
 def test_a_stopped_replica_whose_slot_is_there() -> None:

@@ -7,7 +7,7 @@ import pytest
 from replctl.model.actions import AwaitReplayed, ConfigFile, StartPostgres, StartWithConfig
 from replctl.model.plan import OnFailure, Plan, Refused
 from replctl.planning.config_apply import Restarting, plan_config_apply
-from tests.unit.builders import ClusterBuilder, a_cluster
+from tests.unit.builders import ClusterBuilder, a_cluster, a_walsender
 from tests.unit.configurations import Seen, situation_of
 from tests.unit.plans import DB1, DB2, DB3, codes, compare_with_golden, lanes, notes_of, steps
 
@@ -90,6 +90,18 @@ def test_raised_the_primary_alone_is_refused_until_the_replicas_have_it() -> Non
     assert isinstance(planned, Refused)
     assert "`replctl config apply db2 --restart`" in planned.refusals[0].hint
     assert steps(plan(200, 100, 200, 200, restarting=only, files_say_so=True))[:4] == IN_PLACE_STEPS
+
+
+@pytest.mark.parametrize(("wanted", "refused"), [(200, [("ordered-setting", DB3)]), (50, None)])
+def test_raised_not_while_a_standby_streams_that_does_not_answer(wanted: int, refused) -> None:
+    """How much it has is not known. One that does not stream is told later that its primary has more."""
+    seen = {"db1": connections(100), "db2": connections(wanted)}
+    away = a_cluster().primary("db1").replica("db2").unreachable("db3").as_made_by_us()
+    parameters = {"max_connections": str(wanted)}
+    assert isinstance(plan_config_apply(situation_of(away, parameters, **seen), (), IN_PLACE), Plan)
+    streams = away.walsenders("db1", a_walsender("db3"))
+    planned = plan_config_apply(situation_of(streams, parameters, **seen), (), IN_PLACE)
+    assert isinstance(planned, Plan) if refused is None else codes(planned) == refused
 
 
 def test_lowered_the_primary_comes_first() -> None:

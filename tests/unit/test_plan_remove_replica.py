@@ -159,6 +159,12 @@ def test_a_node_that_others_follow() -> None:
     assert codes(plan(built)) == [("has-followers", DB3)]
 
 
+def test_a_node_that_others_follow_unseen() -> None:
+    """A standby out of sight would be cut off: the node itself says that it serves one."""
+    built = a_cluster().primary("db1").replica("db3").unreachable("db2").walsenders("db3", a_walsender("db2"))
+    assert codes(plan(built)) == [("has-followers", DB3)]
+
+
 def test_a_node_that_nobody_can_judge() -> None:
     assert codes(plan(two().silent("db3", ProblemKind.SQL_AUTH))) == [(ProblemKind.SQL_AUTH, DB3)]
 

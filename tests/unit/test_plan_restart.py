@@ -119,6 +119,14 @@ def test_a_primary_whose_files_say_more_than_its_replicas_have_is_not_restarted(
     assert codes(plan_restart(built.situation(), DB1)) == [("ordered-setting", "db3")]
 
 
+@pytest.mark.parametrize("workers", [8, 12])
+def test_a_standby_that_does_not_answer_may_have_too_little(workers: int) -> None:
+    built = a_cluster().primary("db1").unreachable("db2").walsenders("db1", a_walsender("db2"))
+    built.host("db1", files={"postgresql.conf": f"# {MARK}\nmax_worker_processes = {workers}\n"})
+    planned = plan_restart(built.situation(), DB1)
+    assert isinstance(planned, Plan) if workers == 8 else codes(planned) == [("ordered-setting", DB2)]
+
+
 def test_a_replica_needs_its_primary() -> None:
     planned = plan(a_cluster().unreachable("db1").replica("db2", of="10.0.0.1:5432"))
     assert codes(planned) == [(ProblemKind.TIMEOUT, DB1)]
