@@ -33,7 +33,7 @@ def logged(path: Path) -> list[tuple[str, str, str]]:
 
 
 def server_log(host: Host) -> str:
-    logs = sorted(host.path("/var/lib/postgresql").rglob("*.log"))
+    logs = sorted(host.path("/var/lib/postgresql").rglob("postgresql-*.log"))
     return "".join(path.read_text(errors="replace") for path in logs)
 
 
