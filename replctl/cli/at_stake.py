@@ -41,7 +41,8 @@ def _sessions(plan: Plan) -> Iterator[str]:
         yield f"every session on {_listed(nodes)} ends"
     promoted = [step.node for step in plan.steps if isinstance(step.action, Promote)]
     if promoted and any(isinstance(step.action, StopForSwitchover) for step in plan.steps):
-        yield f"writes are refused until {promoted[0]} takes them; none that was acknowledged is lost"
+        refused = " and again ".join(f"until {name} takes them" for name in promoted)
+        yield f"writes are refused {refused}; none that was acknowledged is lost"
 
 
 def _listed(nodes: list[NodeName] | tuple[NodeName, ...]) -> str:

@@ -28,19 +28,6 @@ from replctl.remote.secrets import resolve_passwords
 __all__ = ["ChangeOptions"]
 
 
-def _not_supported(what: str) -> UsageError:
-    return UsageError(f"{what} is not supported by this version", hint="`replctl --help` lists what this version has.")
-
-
-def refuse_command(command: str) -> ExitCode:
-    """A command of the contract that this version does not have yet."""
-
-    def body() -> ExitCode:
-        raise _not_supported(f"replctl {command}")
-
-    return run_command(body)
-
-
 def known(inventory: Inventory, name: str) -> NodeName:
     """A node's name as the inventory has it. Raises UsageError."""
     for node in inventory.nodes:

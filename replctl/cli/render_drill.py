@@ -10,15 +10,19 @@ from rich.text import Text
 from replctl.cli.text import escape, human_duration, wrapped
 from replctl.model.drill import DrillReport, LastDrill
 
-UNKNOWN = "an unknown time"
-
 
 def drill_rows(drill: DrillReport) -> Iterator[tuple[str, str, str]]:
     """Label, text and the label's style."""
     there, back = drill.write_outage_ms
-    yield "writes:", f"were down for {_time(there)} on the way to {drill.to}, for {_time(back)} on the way back", "bold"
+    ways = ((there, f"on the way to {drill.to}"), (back, "on the way back"))
+    if seen := [f"for {human_duration(ms)} {way}" for ms, way in ways if ms is not None]:
+        yield "writes:", f"were down {', '.join(seen)}", "bold"
     if drill.read_outage_ms is not None:
-        yield "reads:", f"were answered all the time but for {_time(drill.read_outage_ms)} at the longest", "bold"
+        yield (
+            "reads:",
+            f"were answered all the time but for {human_duration(drill.read_outage_ms)} at the longest",
+            "bold",
+        )
     yield "rows:", f"{drill.rows} acknowledged, {_fate(drill)}", "bold red" if drill.lost or drill.twice else "bold"
 
 
@@ -29,15 +33,17 @@ def _fate(drill: DrillReport) -> str:
     return f"{lost}, {drill.twice or 'none'} written twice"
 
 
-def _time(ms: float | None) -> str:
-    return UNKNOWN if ms is None else human_duration(ms)
-
-
 def drill_line(drill: LastDrill, width: int) -> Text:
-    """One sentence for ``width`` columns."""
+    """One line, or where ``width`` columns are too few for it, one for the proof and one for the figures."""
     there, back = (human_duration(ms) for ms in drill.write_outage_ms)
     reads = "" if drill.read_outage_ms is None else f", reads for {human_duration(drill.read_outage_ms)}"
     rows = f"{drill.rows} rows, {f'{drill.lost} LOST' if drill.lost else 'none lost'}"
     at = f"{datetime.fromisoformat(drill.at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    line = f"last drill {at} to {escape(drill.to)} and back: writes down for {there} and {back}{reads}; {rows}"
-    return Text(wrapped(line, width), "bold red" if drill.lost else "")
+    proof = f"last drill {at} to {escape(drill.to)} and back: {rows};"
+    figures = f"writes were down for {there} and {back}{reads}"
+    one = f"{proof} {figures}"
+    return Text(one if len(one) <= width else f"{wrapped(proof, width)}\n{wrapped(figures, width)}", _style(drill))
+
+
+def _style(drill: LastDrill) -> str:
+    return "bold red" if drill.lost else ""

@@ -11,7 +11,7 @@ from tests.properties.tallied import PROFILE, Tallied
 settings.register_profile(
     "quick", max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-settings.register_profile("ci", parent=settings.get_profile("quick"), max_examples=1000)
+settings.register_profile("ci", parent=settings.get_profile("quick"), max_examples=800)
 settings.register_profile(
     "search",
     parent=settings.get_profile("ci"),

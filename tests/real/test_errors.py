@@ -124,9 +124,6 @@ class TestBeforeAnythingIsContacted:
         assert run.out == ""
         assert "Traceback" not in run.err
 
-    def test_commands_of_later_versions(self, quiet: Operator) -> None:
-        assert_clear(quiet.replctl("check", "--nagios"), 2, "check", "not supported")
-
 
 class TestSsh:
     """Exit code 7, with what the operator can do about it."""

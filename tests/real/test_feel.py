@@ -17,7 +17,7 @@ from tests.real.test_rotate_password import renew
 from tests.real.test_secrets import canaries
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\S+) (\d+\.\d ms|unfinished) ([$>@=]) (.*)")
-AT_SERVER = re.compile(r"LOG:  (?:statement|execute [^:]*):\s+(\S+)")
+AT_SERVER = re.compile(r" replctl LOG:  (?:statement|execute [^:]*):\s+(\S+)")
 CLEAR_LINE = "\x1b[2K"
 
 

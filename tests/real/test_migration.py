@@ -102,7 +102,10 @@ def by_pg_createcluster(host: Host) -> str:
     return DEBIAN.config_dir
 
 
-@pytest.mark.parametrize(("make", "begin"), [(by_initdb, start), (by_pg_createcluster, start_by_hand)])
+@pytest.mark.parametrize(
+    ("make", "begin"),
+    [(by_initdb, start), pytest.param(by_pg_createcluster, start_by_hand, marks=pytest.mark.slow)],
+)
 def test_the_same_under_pg_ctl(operator: Operator, make: Callable[[Host], str], begin: Callable[[Host], None]) -> None:
     """After a boot nothing starts a server but the operator."""
     operator.write_inventory(ssh_user=DEPLOY, parameters={})

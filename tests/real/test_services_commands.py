@@ -12,9 +12,9 @@ from tests.real.clusters import ok, rows, wait_until
 from tests.real.debian import DEBIAN, DebianHost, DebianLan
 from tests.real.debian.standing import (
     APP,
+    EACH_SERVICE,
     NODES,
     SECONDS,
-    USERS,
     StandingDebian,
     assert_in_units,
     assert_members,
@@ -47,7 +47,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandingDebia
         standing.close()
 
 
-@pytest.fixture(scope="module", params=USERS)
+@pytest.fixture(scope="module", params=EACH_SERVICE)
 def service(request: pytest.FixtureRequest) -> str:
     return request.param
 

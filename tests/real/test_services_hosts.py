@@ -11,9 +11,9 @@ import pytest
 from tests.real.clusters import ok, rows, slots, status, wait_until
 from tests.real.debian import DEBIAN, DebianLan
 from tests.real.debian.standing import (
+    EACH_SERVICE,
     NODES,
     SECONDS,
-    USERS,
     StandingDebian,
     answers,
     assert_in_units,
@@ -49,7 +49,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandingDebia
         standing.close()
 
 
-@pytest.fixture(scope="module", params=USERS)
+@pytest.fixture(scope="module", params=EACH_SERVICE)
 def service(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from replctl.cli.app import app
-from replctl.cli.first_inventory import BEFORE_NODES, BEHIND_NODES
+from replctl.cli.first_inventory import BEFORE_NODES, BEHIND_NODES, Dialogue
+from replctl.cli.streams import open_console
 from replctl.inventory import parse_inventory
 from replctl.inventory.first import PASSWORDS, Answers, first_inventory, problems_of
 from replctl.model.secret import FileSecret
@@ -138,6 +141,7 @@ def test_what_is_no_node_is_refused(text: str) -> None:
         Answers().with_node("db1 10.0.0.1").with_node(text)
 
 
+@settings(max_examples=50, deadline=None, database=None)
 @given(TEXT, TEXT, TEXT)
 def test_an_answer_means_itself_or_is_refused(env_file: str, database: str, data_dir: str) -> None:
     answers = Answers(env_file=env_file, database=database, data_dir=f"/{data_dir}").with_node("10.0.0.11")
@@ -237,10 +241,46 @@ def test_a_folder_that_cannot_be_made_is_told(folder: Path) -> None:
     assert "cannot be written: not a directory" in ended.stderr
 
 
+# The questions.
+
+
+def asked(typed: str, given: Mapping[str, str]) -> tuple[Answers, str]:
+    """What the lines that are typed come to, and what was shown."""
+    shown = io.StringIO()
+    dialogue = Dialogue(io.TextIOWrapper(io.BytesIO(typed.encode()), "utf-8"), open_console(shown))
+    return dialogue.answers(replace(Answers(), **given), given), shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        ("My Cluster\n\n\n10.0.0.1\n", "cluster must be lower-case letters"),
+        ("\n9.6\n\n10.0.0.1\n", "postgres.version must be a whole number"),
+        ("\n\n\n10.0.0.1\n", "a node is a host, or a name and a host"),
+        ("\n\nlocal host 1\n10.0.0.1\n", "a node is a host, or a name and a host"),
+        ("\n\n10.0.0.1\n10.0.0.1\n", "nodes.db2.host is the same host"),
+        ("\n\n10.0.0.1\ndb1 10.0.0.2\n", "db1 is another node already"),
+        ("\n\n10.0.0.1\n\n\n\n\n\npostgres\n", "app.user is the role of admin already"),
+    ],
+)
+def test_a_bad_answer_is_asked_for_again_with_the_reason(typed: str, reason: str) -> None:
+    answers, shown = asked(typed + "\n" * 8, {})
+    assert first_inventory(answers) == first_inventory(Answers().with_node("10.0.0.1"))
+    assert shown.count(f"  {reason}") == 1
+
+
+def test_what_options_say_is_not_asked_for() -> None:
+    given = {"cluster": "chat", "version": "16", "ssh_user": "deploy", "service": "pg_ctl", "database": "chat"}
+    answers, shown = asked("10.0.0.1\n\n/data/pg\n\n\n", given)
+    assert answers == replace(Answers(**given), data_dir="/data/pg").with_node("10.0.0.1")
+    assert "Name of the cluster" not in shown
+    assert "SSH user" not in shown
+
+
 # On a terminal.
 
 
-class Dialogue:
+class Terminal:
     """A run of ``inventory init`` on a pseudo-terminal."""
 
     def __init__(self, folder: Path, *args: str) -> None:
@@ -252,6 +292,7 @@ class Dialogue:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
         )
         os.close(slave)
         self.shown = ""
@@ -263,10 +304,10 @@ class Dialogue:
             self.shown += os.read(self.master, 10_000).decode(errors="replace")
         self.shown = self.shown.partition(words)[2]
 
-    def answer(self, question: str, text: str, encoding: str = "utf-8") -> None:
+    def answer(self, question: str, text: str | bytes) -> None:
         self.until(question)
         self.until("]: ")
-        os.write(self.master, f"{text}\n".encode(encoding))
+        os.write(self.master, (text if isinstance(text, bytes) else text.encode()) + b"\n")
 
     def end(self) -> int:
         """The exit code; what is shown until then goes to ``shown``."""
@@ -284,13 +325,15 @@ class Dialogue:
 
 
 @pytest.fixture
-def dialogue(folder: Path) -> Iterator[Dialogue]:
-    running = Dialogue(folder)
+def dialogue(folder: Path) -> Iterator[Terminal]:
+    running = Terminal(folder)
     yield running
     running.close()
 
 
-def test_the_questions_lead_to_an_inventory(folder: Path, dialogue: Dialogue) -> None:
+def test_the_questions_lead_to_an_inventory(folder: Path, dialogue: Terminal) -> None:
+    dialogue.answer("Name of the cluster", b"\xe9")
+    dialogue.until("cluster must be lower-case letters")
     dialogue.answer("Name of the cluster", "chat")
     dialogue.answer("Major version", "16")
     dialogue.answer("Node 1", "10.0.0.11")
@@ -310,53 +353,15 @@ def test_the_questions_lead_to_an_inventory(folder: Path, dialogue: Dialogue) ->
     assert run("inventory", "check").exit_code == 0
 
 
-def test_a_bad_answer_is_asked_for_again_with_the_reason(folder: Path, dialogue: Dialogue) -> None:
-    dialogue.answer("Name of the cluster", "My Cluster")
-    dialogue.until("cluster must be lower-case letters")
-    dialogue.answer("Name of the cluster", "\xe9", "latin-1")
-    dialogue.until("  cluster ")
-    dialogue.answer("Name of the cluster", "")
-    dialogue.answer("Major version", "9.6")
-    dialogue.until("postgres.version must be a whole number")
-    dialogue.answer("Major version", "")
-    dialogue.answer("Node 1", "")
-    dialogue.until("a node is a host")
-    dialogue.answer("Node 1", "10.0.0.11")
-    dialogue.answer("Node 2", "10.0.0.11")
-    dialogue.until("is the same host")
-    dialogue.answer("Node 2", "db1 10.0.0.12")
-    dialogue.until("db1 is another node already")
-    dialogue.answer("Node 2", "")
-    for question in ("SSH user", "What starts", "Data directory", "application's database"):
-        dialogue.answer(question, "")
-    dialogue.answer("application's user", "postgres")
-    dialogue.until("app.user is the role of admin already")
-    dialogue.answer("application's user", "")
-    dialogue.answer("Env file", "")
-    assert dialogue.end() == 0
-    assert run("inventory", "check").exit_code == 0
-
-
-def test_what_options_say_is_not_asked_for(folder: Path) -> None:
-    options = ("--cluster", "chat", "--version", "17", "--node", "10.0.0.11", "--ssh-user", "postgres")
-    dialogue = Dialogue(folder, *options, "--service", "pg_ctl", "--data-dir", "/data/pg", "--database", "chat")
-    try:
-        dialogue.answer("application's user", "")
-        dialogue.answer("Env file", "")
-        assert dialogue.end() == 0
-    finally:
-        dialogue.close()
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_in_the_dialogue_leaves_nothing(folder: Path, dialogue: Dialogue, number: signal.Signals) -> None:
+def test_a_signal_in_the_dialogue_leaves_nothing(folder: Path, dialogue: Terminal, number: signal.Signals) -> None:
     dialogue.answer("Name of the cluster", "chat")
     dialogue.until("Major version")
     os.kill(dialogue.program.pid, number)
     assert (dialogue.end(), left_in(folder)) == (130, [])
 
 
-def test_the_end_of_the_input_leaves_nothing(folder: Path, dialogue: Dialogue) -> None:
+def test_the_end_of_the_input_leaves_nothing(folder: Path, dialogue: Terminal) -> None:
     dialogue.until("]: ")
     os.write(dialogue.master, b"\x04")
     assert (dialogue.end(), left_in(folder)) == (3, [])

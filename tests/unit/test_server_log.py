@@ -54,7 +54,7 @@ def test_a_reason(line: str, cause: Cause) -> None:
 def test_the_latest_counts() -> None:
     lines = [
         f"{AT}FATAL:  terminating walreceiver due to timeout",
-        f"{AT}FATAL:  password authentication failed for user x",
+        f"{AT}{REFUSED}",
     ]
     found = reason_in(lines)
     assert found is not None

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.real.clusters import assert_cluster, build, rows, status, wait_until
 from tests.real.debian.host import DebianHost
 from tests.real.debian.lan import DebianLan
@@ -18,6 +20,8 @@ NODES = ("db1", "db2", "db3")
 APP = "app1"
 """A host beside the cluster."""
 USERS = {"systemd": DEPLOY, "pg_ctlcluster": "postgres"}
+EACH_SERVICE = ("systemd", pytest.param("pg_ctlcluster", marks=pytest.mark.slow))
+"""The main job runs under both each time (test_services.py)."""
 """Who logs in by SSH, by the service that the inventory names."""
 SECONDS = 120.0
 """For what a host does by itself, on a busy machine."""
