@@ -28,7 +28,7 @@ def drill_rows(drill: DrillReport) -> Iterator[tuple[str, str, str]]:
 
 def _fate(drill: DrillReport) -> str:
     if drill.lost is None or drill.twice is None:
-        return "and nobody could be asked for them"
+        return "and they could not be read back"
     lost = f"{drill.lost} LOST" if drill.lost else "none lost"
     return f"{lost}, {drill.twice or 'none'} written twice"
 

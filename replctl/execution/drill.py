@@ -61,7 +61,7 @@ def drill(session: Session, intent: Intent, agree: Callable[[Plan], None]) -> Pl
     with lock_for(session, planned) as lock:
         if route is None:  # it fences, and the drill itself is refused
             return change_locked(session, intent, lock, agreed=planned)
-        return _Drill(session, lock, Course(planned, route)).run()
+        return _Drill(session, lock, Course(planned, route, session.inventory.app.database)).run()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ OPEN_SECONDS = 2.0
 STATEMENT_SECONDS = 60.0
 """A commit may wait for a synchronous standby, which comes back in the course of a switchover."""
 END_SECONDS = 5.0
-"""For what is under way when the clients are stopped; then their sessions are closed."""
+"""For what is under way when the clients are stopped."""
 
 _INSERT: Final[LiteralString] = "insert into replctl_drill.ledger values (%s)"
 _READ: Final[LiteralString] = "select 1 as one from replctl_drill.ledger limit 1"
@@ -35,7 +35,7 @@ _IN_RECOVERY: Final[LiteralString] = "select pg_is_in_recovery() as yes"
 
 @dataclass(slots=True)
 class Sessions:
-    """At most one open session a node, made when it is first asked for. For one thread, but for ``close``."""
+    """At most one open session a node, made when it is first asked for. For one thread."""
 
     fleet: Fleet
     dbname: str
@@ -75,14 +75,11 @@ class _Client:
     def ask_to_end(self) -> None:
         self._over.set()
 
-    def end(self) -> None:
-        """Nothing is noted any more afterwards, unless a statement hangs beyond the end of its session."""
-        if self._thread.ident is None:
-            return
-        self._thread.join(END_SECONDS)
-        if self._thread.is_alive():
-            self._sessions.close()
-            self._thread.join(END_SECONDS)
+    def ended(self, seconds: float) -> bool:
+        """Wait so long for the end of what is under way; whether it came."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while not self._over.is_set():
@@ -191,14 +188,17 @@ class Clients:
             client.start()
 
     def stop(self) -> None:
+        """What hangs is left to its daemon thread: its session ends with the command, and its row is not counted."""
         self._stopped_at = self._clock.now()
         for client in self._clients:
             client.ask_to_end()
+        deadline = self._clock.now() + END_SECONDS
         for client in self._clients:
-            client.end()
+            client.ended(max(0.0, deadline - self._clock.now()))
 
     @property
     def acknowledged(self) -> tuple[Acknowledged, ...]:
+        """Until now, in the order of the answers."""
         return tuple(self._writer.acknowledged)
 
     @property

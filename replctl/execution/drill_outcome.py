@@ -22,6 +22,8 @@ class Course:
 
     planned: Plan
     route: Route
+    database: str
+    """The application's, which has the schema."""
     there: Ended | None = None
     back: Ended | None = None
     """None for a switchover that was not begun."""
@@ -95,8 +97,8 @@ def _wrong(course: Course) -> Iterator[Refusal]:
         yield Refusal(
             "schema-left",
             course.left.node,
-            f"the schema {SCHEMA} may still be there: {course.left.message}",
-            _drop_by_hand(),
+            f"the schema {SCHEMA} of {course.database} may still be there: {course.left.message}",
+            _drop_by_hand(course),
         )
 
 
@@ -109,6 +111,13 @@ def _rows(course: Course) -> Iterator[Refusal]:
             f"{len(report.missing)} OF {report.rows} ACKNOWLEDGED ROWS ARE LOST: {_numbers(report.missing)}",
             "Promote nothing before you know why: compare synchronous_commit, fsync and the storage of both nodes, and "
             "look at their logs of these minutes.",
+        )
+    if report is not None and report.missing is None and went_well(course.back):
+        yield Refusal(
+            "rows-unknown",
+            None,
+            f"the {report.rows} acknowledged rows could not be read back",
+            "Run the drill again once the app database answers: this one has proven nothing.",
         )
     if report is not None and report.repeated:
         yield Refusal(
@@ -145,7 +154,7 @@ def _with_way_on(course: Course, refusal: Refusal) -> Refusal:
 
 
 def _next(course: Course) -> str:
-    parts = [_way_on(course), _drop_by_hand() if course.left is not None else "", _look_at_rows(course)]
+    parts = [_way_on(course), _drop_by_hand(course) if course.left is not None else "", _look_at_rows(course)]
     return " ".join(part for part in parts if part) or "`replctl status` shows how the cluster stands."
 
 
@@ -163,8 +172,8 @@ def _way_on(course: Course) -> str:
     return ""
 
 
-def _drop_by_hand() -> str:
-    return f"`DROP SCHEMA IF EXISTS {SCHEMA} CASCADE` on the primary; the next drill does it too."
+def _drop_by_hand(course: Course) -> str:
+    return f"Run `DROP SCHEMA IF EXISTS {SCHEMA} CASCADE` in {course.database} on the primary; the next drill does too."
 
 
 def _look_at_rows(course: Course) -> str:

@@ -17,7 +17,7 @@ from replctl.remote.waiting import NeverCancelled, Waiting
 OPEN_SECONDS = 5.0
 SEARCH_SECONDS = 30.0
 """For a node that accepts writes, when a switchover ended badly."""
-READ_SECONDS = 120.0
+READ_SECONDS = 30.0
 
 _MARK: Final[LiteralString] = "made by replctl drill"
 _FOUND: Final[LiteralString] = """
@@ -30,7 +30,7 @@ _MAKE: Final[tuple[LiteralString, ...]] = (
     "comment on schema replctl_drill is 'made by replctl drill'",
     "create table replctl_drill.ledger (number bigint not null)",
 )
-_NUMBERS: Final[LiteralString] = "select number from replctl_drill.ledger"
+_ROWS: Final[LiteralString] = "select number from replctl_drill.ledger"
 _DROP: Final[LiteralString] = "drop schema if exists replctl_drill cascade"
 _IDENTITY: Final[LiteralString] = "select system_identifier::text as identity from pg_control_system()"
 _IN_RECOVERY: Final[LiteralString] = "select pg_is_in_recovery() as yes"
@@ -81,12 +81,20 @@ def _settle(database: Database) -> Settled:
     found = database.fetch(_FOUND)
     if not found or found[0]["mark"] != _MARK:
         return Settled(identity)
-    numbers = tuple(row["number"] for row in database.fetch(_NUMBERS, timeout=READ_SECONDS))
+    numbers = _numbers(database)
     try:
         database.execute(_DROP, timeout=DDL_SECONDS)
     except ReplctlError as error:
         return Settled(identity, numbers, error)
     return Settled(identity, numbers)
+
+
+def _numbers(database: Database) -> tuple[int, ...] | None:
+    """None when they cannot be read: the schema goes all the same."""
+    try:
+        return tuple(row["number"] for row in database.fetch(_ROWS, timeout=READ_SECONDS))
+    except ReplctlError:
+        return None
 
 
 def _primary_among(session: Session, names: tuple[NodeName, ...]) -> Database:

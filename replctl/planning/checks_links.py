@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from replctl.model.checkup import Cause, Check, OldestQuery
 from replctl.model.facts import Primary, ProblemKind, Replica, Unreachable
@@ -107,8 +108,13 @@ def slots(case: Case) -> Iterator[Check]:
     if isinstance(case.seen, Replica) and case.row.state is NodeState.SLOT_LOST:
         codes = codes[4:]
     found = case.findings(*codes)
+    away = case.running is None or case.row.state in _BROKEN
     for one in found:
-        yield case.of_finding("slot", one)
+        line = case.of_finding("slot", one)
+        if one.code == "slot-inactive" and away:  # its own check says how
+            fix = f"It is used again once {case.name} streams; `replctl remove-replica {case.name}` gives it up."
+            line = replace(line, fix=fix, command=None)
+        yield line
     if found or not isinstance(case.seen, Primary | Replica):
         return
     slot = case.row.slot

@@ -26,7 +26,9 @@ LONG_FILES = (
     "services_commands",
     "services_hosts",
     "check_ten_ways",
+    "drill",
     "status_ten_nodes",
+    "status_findings",
     "kill_sweep_changes",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 import threading
@@ -12,6 +13,8 @@ import pytest
 
 from tests.real.clusters import assert_cluster, ok, wait_until
 from tests.real.hosts import Host, Operator
+from tests.real.hosts.operator import REPLCTL
+from tests.real.hosts.terminal import Terminal
 from tests.real.standing import execute, value
 from tests.real.test_rotate_password import renew
 from tests.real.test_secrets import canaries
@@ -132,11 +135,19 @@ class TestWaiting:
         assert "\x1b[?25h" in terminal.seen
 
     def test_json_for_a_program_has_no_such_line(self, cluster: Operator) -> None:
-        cluster.write_inventory(extra={"ssh": {"connect_timeout": 2}})
-        cluster.lan["db3"].unplug()
-        run = cluster.replctl("status", "-o", "json")
-        assert run.code == 10
-        assert run.err == ""
+        host = cluster.lan["db3"]
+        host.unplug()
+        plugged = threading.Timer(1.5, host.plug)
+        plugged.start()
+        command = ["sh", "-c", f"{REPLCTL} status -o json >status.json"]
+        terminal = Terminal(command, cluster.environ(), cluster.folder)
+        try:
+            assert terminal.end() in {0, 10}
+        finally:
+            terminal.close()
+            plugged.join()
+        assert json.loads((cluster.folder / "status.json").read_text())["primary"] == "db1"
+        assert terminal.seen == ""
 
     def test_a_lock_that_is_not_answered_is_named(self, cluster: Operator) -> None:
         host = cluster.lan["db3"]

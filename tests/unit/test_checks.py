@@ -186,7 +186,8 @@ def test_late_because_a_query_is_in_the_way() -> None:
 def test_what_status_warns_of_is_told_once() -> None:
     report = checked(three(receiver=None, walsender=None, slot={"active": False, "retained_bytes": mib(3)}))
     assert the(report, "db2", "slot").status is CheckStatus.WARNING
-    assert the(report, "db2", "slot").command == "replctl add-replica db2"
+    assert the(report, "db2", "slot").command is None
+    assert the(report, "db2", "replication").command == "replctl add-replica db2"
 
 
 def test_a_slot_of_somebody_else_is_not_dropped_by_a_command_to_copy() -> None:

@@ -46,7 +46,7 @@ def went(which: str) -> Outcome:
 
 def a_course(**fields: object) -> Course:
     good = {"there": went("there"), "back": went("back"), "report": REPORT}
-    return Course(PLANNED, Route(DB2, DB1), **{**good, **fields})
+    return Course(PLANNED, Route(DB2, DB1), "chatdb", **{**good, **fields})
 
 
 def outcome_of(course: Course) -> Outcome:
@@ -80,6 +80,11 @@ def test_there_and_back_with_nothing_lost() -> None:
     [
         (replace(REPORT, missing=(7, 9)), "rows-lost", "2 OF 400 ACKNOWLEDGED ROWS ARE LOST: 7, 9"),
         (replace(REPORT, missing=tuple(range(30))), "rows-lost", "18, 19 and 10 more"),
+        (
+            replace(REPORT, missing=None, repeated=None),
+            "rows-unknown",
+            "the 400 acknowledged rows could not be read back",
+        ),
         (replace(REPORT, repeated=(3,)), "rows-twice", "1 rows are there more than once: 3"),
     ],
 )
@@ -172,4 +177,4 @@ def test_a_schema_that_could_not_be_dropped_is_left_to_do(failure: InterruptedBy
     outcome = outcome_of(a_course(**ways, failure=failure, left=left))
     assert ended(outcome) == (OutcomeKind.INCOMPLETE, ExitCode.INCOMPLETE)
     assert outcome.refusals[-1].code == "schema-left"
-    assert "DROP SCHEMA IF EXISTS replctl_drill CASCADE" in (outcome.next or "")
+    assert "DROP SCHEMA IF EXISTS replctl_drill CASCADE` in chatdb" in (outcome.next or "")

@@ -50,7 +50,7 @@ def test_lost_rows_are_loud_and_what_is_unknown_is_said() -> None:
     unknown = replace(REPORT, write_outage_ms=(96.4, None), read_outage_ms=None, missing=None, repeated=None)
     text = outcome_text(unknown)
     assert "writes: were down for 96 ms on the way to db2\n" in text
-    assert "nobody could be asked" in text
+    assert "1234 acknowledged, and they could not be read back" in text
     assert "reads:" not in text
 
 
