@@ -21,6 +21,7 @@ from replctl.model.errors import ExitCode, ReplctlError, UsageError
 from replctl.model.report import Health
 from replctl.observe_checkup import look_closer, observe_checkup
 from replctl.planning.checks import ENV_FILE, check_report
+from replctl.planning.report import status_report
 from replctl.planning.situation import Situation
 from replctl.remote.local_files import read_template_dir
 
@@ -83,7 +84,8 @@ def observed(reading: Reading, max_lag_s: float) -> CheckReport:
         awaited.says("logins, settings, disks and logs")
         facts = look_closer(seen, fleet, inventory, reading.passwords)
         checkup = observe_checkup(facts, fleet, inventory, max_lag_ms=max_lag_s * 1000)
-    return check_report(Situation(inventory, facts, templates), checkup, reading.report_of(facts))
+    facts, problem = reading.with_env(facts)
+    return check_report(Situation(inventory, facts, templates), checkup, status_report(inventory, facts, problem))
 
 
 def check_document(report: CheckReport) -> dict[str, object]:

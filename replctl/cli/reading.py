@@ -88,12 +88,14 @@ class Reading:
 
     def report_of(self, facts: ClusterFacts) -> StatusReport:
         """The report of what was observed; an env file that cannot be read is a finding like any other."""
-        problem = None
+        return status_report(self.inventory, *self.with_env(facts))
+
+    def with_env(self, facts: ClusterFacts) -> tuple[ClusterFacts, str | None]:
+        """The same with what the env file lists, or why it could not be read."""
         try:
-            facts = replace(facts, env=observe_env(self.inventory, self.passwords))
+            return replace(facts, env=observe_env(self.inventory, self.passwords)), None
         except InventoryError as error:
-            problem = error.message
-        return status_report(self.inventory, facts, problem)
+            return facts, error.message
 
     def observed(self) -> ClusterFacts:
         """One observation, without the env file."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from replctl.model.checkup import Check
 from replctl.model.facts import NoInstance, Primary, Replica, Stopped, Unreachable
+from replctl.model.host import Aside, HostFacts
 from replctl.model.inventory import Connection, ServiceManager
 from replctl.planning.amounts import human_bytes, human_duration
 from replctl.planning.check_case import Case
@@ -105,12 +106,22 @@ def disk(case: Case) -> Iterator[Check]:
     if free >= (int(mebibytes) << 20 if mebibytes.isdigit() else MAX_WAL_BYTES):
         yield case.ok("disk", detail)
         return
-    kept = sorted((one for one in host.asides if one.size_bytes), key=lambda one: -(one.size_bytes or 0))
-    fix = "Make room: `replctl status` tells what each slot keeps; or give the disk more space."
-    if kept:
-        detail += f"; {kept[0].path}, moved aside by an earlier run, takes {human_bytes(kept[0].size_bytes or 0)}"
-        fix = as_os_user(case.node, ("rm", "-rf", "--", kept[0].path))
-    yield case.failed("disk", detail, fix) if free < FULL_BYTES else case.warning("disk", detail, fix)
+    if kept := _biggest_aside(host):
+        detail += f"; {kept.path}, moved aside by an earlier run, takes {human_bytes(kept.size_bytes or 0)}"
+    level = case.failed if free < FULL_BYTES else case.warning
+    yield level("disk", detail, room(case))
+
+
+def room(case: Case) -> str:
+    """How there will be more: what an earlier run moved aside is the first that can go."""
+    kept = _biggest_aside(case.host) if case.host is not None else None
+    if kept is not None:
+        return as_os_user(case.node, ("rm", "-rf", "--", kept.path))
+    return f"Make room on the disk of {case.name}: `replctl status` tells what each slot keeps."
+
+
+def _biggest_aside(host: HostFacts) -> Aside | None:
+    return max((one for one in host.asides if one.size_bytes), key=lambda one: one.size_bytes or 0, default=None)
 
 
 def clock(case: Case) -> Iterator[Check]:

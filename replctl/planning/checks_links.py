@@ -15,6 +15,7 @@ from replctl.planning.on_node import by_psql
 from replctl.planning.topology import proven_replicas
 
 _BROKEN = (NodeState.NOT_RECEIVING, NodeState.ARCHIVE)
+_ASTRAY = (*_BROKEN, NodeState.DIVERGED, NodeState.SLOT_LOST, NodeState.WRONG_UPSTREAM)
 _CONFLICTS = ("RecoveryConflictSnapshot", "RecoveryConflictTablespace", "BufferPin", "relation", "tuple")
 """What the startup process waits for while a query is in its way (PostgreSQL docs, 28.2.3)."""
 
@@ -30,7 +31,7 @@ def replication(case: Case) -> Iterator[Check]:
         told = case.findings("not-receiving", "archive")
         why = diagnose(case)
         message = told[0].message if told else f"{case.name} receives no WAL"
-        yield case.failed("replication", f"{message}: {why.detail}", why.fix or _disk(case), why.cause)
+        yield case.failed("replication", f"{message}: {why.detail}", why.fix, why.cause)
         found = tuple(one for one in found if one.code != "walsender-missing")
     elif not found:
         sender = case.row.upstream or "its primary"
@@ -54,10 +55,6 @@ def _diverged(case: Case, found: Finding) -> Check:
     return case.failed("replication", detail, f"replctl rejoin {case.name} --discard-diverged", Cause.DIVERGED)
 
 
-def _disk(case: Case) -> str:
-    return f"Make room on the disk of {case.name} (see its check `disk`), then run `replctl add-replica {case.name}`."
-
-
 def replay(case: Case) -> Iterator[Check]:
     """Whether what arrives is replayed, and what holds it up."""
     row = case.row
@@ -66,7 +63,7 @@ def replay(case: Case) -> Iterator[Check]:
     found = case.findings("parameter-paused", "paused", "delayed")
     for one in found:
         yield case.of_finding("replay", one, Cause.PAUSED if one.code == "paused" else None)
-    if found or row.state in (*_BROKEN, NodeState.DIVERGED, NodeState.SLOT_LOST, NodeState.WRONG_UPSTREAM):
+    if found or row.state in _ASTRAY:
         return
     if row.lag_ms is None or row.lag_ms <= case.checkup.max_lag_ms:
         lag = "how far is unknown" if row.lag_ms is None else f"{human_duration(row.lag_ms)} behind"
@@ -108,7 +105,7 @@ def slots(case: Case) -> Iterator[Check]:
     if isinstance(case.seen, Replica) and case.row.state is NodeState.SLOT_LOST:
         codes = codes[4:]
     found = case.findings(*codes)
-    away = case.running is None or case.row.state in _BROKEN
+    away = case.running is None or case.row.state in _ASTRAY
     for one in found:
         line = case.of_finding("slot", one)
         if one.code == "slot-inactive" and away:  # its own check says how

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from replctl.model.checkup import Cause
 from replctl.model.facts import Login, Problem, ProblemKind
 from replctl.planning.check_case import Case
-from replctl.planning.checks_hosts import FULL_BYTES
+from replctl.planning.checks_hosts import FULL_BYTES, room
 from replctl.planning.on_node import as_root
 from replctl.postgres.server_log import last_complaint, reason_in
 
@@ -31,7 +31,7 @@ def diagnose(case: Case) -> Diagnosis:
         return of_login(case, login, login.problem)
     host = case.host
     if host is not None and host.wal_free_bytes is not None and host.wal_free_bytes < FULL_BYTES:
-        return Diagnosis(Cause.DISK_FULL, "its disk is full", "")
+        return Diagnosis(Cause.DISK_FULL, "its disk is full", room(case))
     log = case.checkup.logs.get(name, ())
     reason = reason_in(log)
     if reason is None:
@@ -49,6 +49,8 @@ def login_between(case: Case, source: str, target: str) -> Login | None:
 def _of_log(case: Case, cause: Cause, words: str) -> Diagnosis:
     """By now the login itself succeeds: what it lacked is the password that the server has in its passfile."""
     name = case.name
+    if cause is Cause.DISK_FULL:
+        return Diagnosis(cause, words, room(case))
     if cause in (Cause.WAL_REMOVED, Cause.DIVERGED):
         anew = " --reclone" if cause is Cause.WAL_REMOVED else ""
         return Diagnosis(cause, words, f"replctl rejoin {name}{anew}")

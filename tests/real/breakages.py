@@ -169,13 +169,15 @@ def go_astray(site: Site) -> None:
 
 
 def bring_back_old_primary(site: Site) -> None:
-    """db1 died with commits that nobody else has, db2 took over, and somebody starts db1 again."""
+    """db1 died with commits that nobody else has, db2 took over, and somebody starts db1 again: as a standby, since
+    the failover saw to that."""
     make_table(site.operator)
     commit(site.operator, "db1", range(10))
     lose(site.operator, range(100, 120))
     failover(site.operator, "db2", code=6)
     await_streaming(site.operator, "db2", ["db3"])
     site.start("db1")
+    assert in_recovery(site.operator, "db1")
 
 
 def edit_configuration(site: Site) -> None:
@@ -188,9 +190,9 @@ def edit_configuration(site: Site) -> None:
 
 def alter_system(site: Site) -> None:
     """Somebody sets on db2 what wins over every file."""
-    execute(site.operator, "db2", "alter system set work_mem = '1GB'")
+    execute(site.operator, "db2", "alter system set max_slot_wal_keep_size = '1GB'")
     site.reload("db2")
-    assert value(site.operator, "db2", "show work_mem") == "1GB"
+    assert value(site.operator, "db2", "show max_slot_wal_keep_size") == "1GB"
 
 
 def lower_connections(site: Site) -> None:
