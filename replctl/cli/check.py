@@ -131,7 +131,7 @@ def _line(one: Check) -> Text:
         text.append(f" ({escape(one.detail)})", "" if one.status is not CheckStatus.OK else "dim")
     if one.fix:
         text.append(". Fix: ")
-        text.append(escape(one.command or one.fix), "bold cyan")
+        text.append(escape(one.command or one.fix), "bold cyan" if one.command else "")
     return text
 
 

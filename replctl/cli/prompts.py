@@ -85,5 +85,5 @@ def _show(question: Question, console: Console) -> None:
 def _read(stdin: TextIO) -> str:
     try:
         return stdin.readline().strip().lower()
-    except OSError:  # the terminal is gone
+    except (OSError, UnicodeDecodeError):  # the terminal is gone; what was typed is no text
         return ""

@@ -31,8 +31,8 @@ AT = "2026-01-01 10:00:00.000 UTC [812] "
             Cause.AUTHENTICATION,
         ),
         (
-            'FATAL:  streaming replication receiver "db2" could not connect to the primary server: connection to server '
-            'at "10.0.0.1", port 5432 failed: FATAL:  password authentication failed for user "replicator"',
+            'FATAL:  streaming replication receiver "db2" could not connect to the primary server: connection to '
+            'server at "10.0.0.1", port 5432 failed: FATAL:  password authentication failed for user "replicator"',
             Cause.AUTHENTICATION,
         ),
         (
