@@ -213,10 +213,11 @@ def _needs_clone(name: NodeName, why: str) -> Refusal:
 def _keeps_since(situation: Situation, fork: Fork) -> bool:
     """Whether the primary still has its own WAL from the fork on: the replay after pg_rewind goes through all of it.
 
-    WAL is removed from its oldest segment on.
+    WAL is removed from its oldest segment on, by the number and whatever the timeline. The primary may be on an earlier
+    one than a node that was promoted by hand.
     """
     segments, left = situation.facts.primary_wal, segment_name(fork.own[0], situation.facts.wal_segment_bytes)
-    return segments is None or any(one[:8] > left[:8] and one[8:] <= left[8:] for one in segments)
+    return segments is None or any(one[:8] >= left[:8] and one[8:] <= left[8:] for one in segments)
 
 
 def _check_rewind(situation: Situation, primary: Primary, facts: Stopped | Replica, fork: Fork) -> list[Refusal]:

@@ -19,6 +19,7 @@ FORK = Lsn(CURRENT.position - kib(512))
 OWN = (WalRange(Timeline(7), FORK),)
 COMMITS = WalTail(DB1, FORK, Lsn(FORK.position + kib(64)), commits=3)
 NO_COMMITS = WalTail(DB1, FORK, Lsn(FORK.position + 120))
+SEGMENT = 16 * 2**20
 NOTHING: frozenset[Consent] = frozenset()
 DISCARD, RECLONE = frozenset({Consent.DISCARD}), frozenset({Consent.RECLONE})
 
@@ -86,6 +87,29 @@ def test_pg_rewind_needs_checksums_or_hints(checksums: bool, hints: bool, possib
     assert isinstance(planned, Plan) is possible
     if not possible:
         assert codes(planned) == [("needs-clone", DB1)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "possible"), [((6, 0), False), ((8, 1), False), ((7, 0), True), ((8, 0), True), ((8, -1), True)], ids=str
+)
+def test_the_primary_has_to_have_its_wal_since_they_parted(kept: tuple[int, int], possible: bool) -> None:
+    planned = plan(stopped(), DISCARD, wal=(COMMITS,), primary_wal=(segment(*kept), segment(8, 2)))
+    assert isinstance(planned, Plan) if possible else codes(planned) == [("needs-clone", DB1)]
+
+
+def test_so_does_one_on_an_earlier_timeline_than_a_node_that_was_promoted_by_hand() -> None:
+    built = a_cluster().primary("db2").stopped("db1", timeline=9, checkpoint=Lsn(FORK.position + 200)).as_made_by_us()
+    switches = tuple(Switch(Timeline(number), Lsn(number)) for number in range(1, 8))
+    built.host("db1", standby_signal=True, histories=(History(Timeline(9), (*switches, Switch(Timeline(8), FORK))),))
+    built.host("db2", histories=(History(Timeline(8), switches),))
+    planned = plan(built, DISCARD, wal=(COMMITS,), primary_wal=(segment(8, 0),))
+    assert "rewind:db1" in steps(planned)
+
+
+def segment(timeline: int, further: int) -> str:
+    """The name of a segment so many segments after the one in which the two parted."""
+    number = FORK.position // SEGMENT + further
+    return f"{timeline:08X}{number // 256:08X}{number % 256:08X}"
 
 
 def test_add_replica_leaves_it_to_rejoin() -> None:
