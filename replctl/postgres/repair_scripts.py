@@ -196,6 +196,12 @@ for file in "$own.wal"/*; do
     [ ! -e "$file" ] || [ -e "$rewind/pg_wal/${file##*/}" ] || cp -p -- "$file" "$rewind/pg_wal/"
 done
 rm -f -- "$own.wal"/*; rmdir -- "$own.wal"
+# Of a node that was promoted by hand pg_rewind leaves the segment in which it parted: a timeline that nobody is on.
+now=$("$(dirname -- "$1")/pg_controldata" -D "$rewind" | sed -n "s/^Latest checkpoint's TimeLineID: *//p")
+later='length($0) == 24 && !/[^0-9A-F]/ && substr($0, 1, 8) > (now "")'
+for name in $([ -z "$now" ] || ls -- "$rewind/pg_wal" | awk -v now="$(printf %08X "$now")" "$later"); do
+    rm -f -- "$rewind/pg_wal/$name"
+done
 [ ! -d "$rewind/log" ] || find "$rewind/log" -mindepth 1 -delete
 cp -a -- "$own/." "$rewind/"
 : >"$rewind/standby.signal"
