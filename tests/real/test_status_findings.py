@@ -96,6 +96,13 @@ def test_a_file_of_rules_that_nobody_can_use(hurried: Operator) -> None:
     assert document["health"] == "degraded"
 
 
+def test_an_env_file_that_cannot_be_read(hurried: Operator) -> None:
+    hurried.env_file.unlink()
+    hurried.env_file.mkdir()
+    document = found(hurried, None, "env-unreadable")
+    assert [row["in_env"] for row in document["nodes"]] == [None, None, None]
+
+
 def test_directories_that_hold_something_else(hurried: Operator) -> None:
     for name in ("db2", "db3"):
         forget(hurried, name)

@@ -19,7 +19,7 @@ from tests.real.hosts import DEPLOY, QUICK, Operator
 NODES = ("db1", "db2", "db3")
 APP = "app1"
 """A host beside the cluster."""
-USERS = {"systemd": DEPLOY, "pg_ctlcluster": "postgres"}
+USERS = {"systemd": DEPLOY, "pg_ctlcluster": "postgres", "pg_ctl": DEPLOY}
 EACH_SERVICE = ("systemd", pytest.param("pg_ctlcluster", marks=pytest.mark.slow))
 """The main job runs under both each time (test_services.py)."""
 """Who logs in by SSH, by the service that the inventory names."""
