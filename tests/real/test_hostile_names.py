@@ -25,7 +25,8 @@ APP = f"@app'\"; $({TOUCH}) `{TOUCH}` \\ :/?#"
 DATABASE = f"all'\"; $({TOUCH}) `{TOUCH}` \\ :/?%20"
 SETTING = f"'; $({TOUCH}) `{TOUCH}` \\ \" # {{{{ 7 * 7 }}}} é"
 
-OUR_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+OUR_ESCAPES = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\r?\x1b\[(?:2K|1A)|\r(?=\x1b\[)")
+"""Colours, and the line that says what is waited for: it is drawn over itself, with the cursor hidden."""
 FORGED = "[red]\x1b[2J\x1b]0;title\x07\u202egpj[b]"
 
 
