@@ -41,7 +41,7 @@ from replctl.planning.situation import (
     unreachable_notes,
     write_passfile,
 )
-from replctl.planning.states import ORDERED_SETTINGS, settings_at_start, settings_in
+from replctl.planning.states import settings_at_start, settings_in, settings_in_force, too_low
 from replctl.planning.topology import proven_replicas, slot_on, streams_from_primary, upstream_of
 
 COMMAND = "add-replica"
@@ -211,13 +211,7 @@ def _raise_first(situation: Situation, primary: Primary, facts: Stopped) -> tupl
 
 def _too_little(written: Mapping[str, str], primary: Primary) -> bool:
     """Whether a standby with these settings has less than the primary has, or will have once it starts anew."""
-    needed = [(name, primary.server.setting(name)) for name in ORDERED_SETTINGS]
-    needed += settings_at_start(primary).items()
-    return any(
-        own.isdigit() and theirs.isdigit() and int(own) < int(theirs)
-        for name, theirs in needed
-        if (own := written.get(name, ""))
-    )
+    return any(too_low(written, theirs) for theirs in (settings_in_force(primary), settings_at_start(primary)))
 
 
 def join_running(situation: Situation, primary: Primary, facts: Replica) -> tuple[Step, ...]:

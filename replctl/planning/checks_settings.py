@@ -9,7 +9,7 @@ from replctl.model.facts import Primary, Stopped
 from replctl.planning.check_case import Case
 from replctl.planning.config_diff import Needs, SettingDifference, compare, look_at
 from replctl.planning.on_node import as_os_user, by_psql
-from replctl.planning.states import ORDERED_SETTINGS
+from replctl.planning.states import settings_in_force, too_low
 from replctl.planning.switchover_checks import MAX_ARCHIVE_BACKLOG
 from replctl.postgres.conf_syntax import parse_conf
 
@@ -77,13 +77,11 @@ def ordered_settings(case: Case) -> Iterator[Check]:
     if running is None or primary is None:
         return
     others = [primary] if running is not primary else list(case.situation.facts.replicas)
-    differ: list[str] = []
-    for name in ORDERED_SETTINGS:
-        own = running.server.setting(name)
-        for other in others:
-            theirs = other.server.setting(name)
-            if _is_less(own, theirs):
-                differ.append(f"{name} is {own}, and {theirs} on {other.node}")
+    differ = [
+        f"{name} is {own}, and {theirs} on {other.node}"
+        for other in others
+        for name, (own, theirs) in too_low(settings_in_force(running), settings_in_force(other)).items()
+    ]
     if not differ:
         yield case.ok("ordered-settings", "at least the primary's" if running is not primary else "no replica has more")
     elif running is primary:
@@ -100,17 +98,13 @@ def startable(case: Case) -> Iterator[Check]:
     if not isinstance(stopped, Stopped) or not stopped.host.standby_signal or primary is None:
         return
     said = parse_conf(stopped.host.files.get(AUTO_CONF, ""))
-    low = [name for name in ORDERED_SETTINGS if _is_less(said.get(name, ""), primary.server.setting(name))]
+    low = too_low(said, settings_in_force(primary))
     if low:
-        each = " and ".join(f"{name} = {said[name]} (the primary has {primary.server.setting(name)})" for name in low)
+        each = " and ".join(f"{name} = {own} (the primary has {theirs})" for name, (own, theirs) in low.items())
         detail = f"its {AUTO_CONF} says {each}: it would not start"
         orders = [part for name in low for part in ("-e", f"/^ *{name} *=/d")]
         path = f"{case.node.postgres.data_dir}/{AUTO_CONF}"
         yield case.failed("start", detail, as_os_user(case.node, ("sed", "-i", *orders, path)))
-
-
-def _is_less(own: str, theirs: str) -> bool:
-    return own.isdigit() and theirs.isdigit() and int(own) < int(theirs)
 
 
 def recovery_settings(case: Case) -> Iterator[Check]:

@@ -5,7 +5,7 @@ A node that is stopped is started, so that the same command finishes what an int
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -44,7 +44,7 @@ from replctl.planning.situation import (
     unreachable_notes,
     waiting_for,
 )
-from replctl.planning.states import ORDERED_SETTINGS, is_diverged, settings_at_start
+from replctl.planning.states import is_diverged, settings_at_start, settings_in_force, too_low
 from replctl.planning.switchover_checks import stuck_walsenders
 from replctl.planning.topology import is_ours, streams_from_primary, unseen_followers, upstream_of, walsender_of
 
@@ -208,14 +208,14 @@ def _check_start(primary: Primary | None, replica: Replica) -> list[Refusal]:
             f"{name}: {setting} is {own} in its files, below the {wanted} of {primary.node}: it would not start",
             "A lowered setting goes to the primary first: `replctl config apply --restart --restart-primary`.",
         )
-        for setting, own, wanted in _below(settings_at_start(replica), _in_force(primary))
+        for setting, (own, wanted) in too_low(settings_at_start(replica), settings_in_force(primary)).items()
     ]
 
 
 def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
     """Once the primary has more than a standby, that one stops replaying."""
     then = settings_at_start(primary)
-    raised = [setting for setting, *_ in _below(_in_force(primary), then)]
+    raised = list(too_low(settings_in_force(primary), then))
     seen = [
         Refusal(
             "ordered-setting",
@@ -226,7 +226,7 @@ def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
         )
         for replica in situation.facts.replicas
         if replica.node in waiting_for(situation, primary.node)
-        for setting, own, wanted in _below(_in_force(replica), then)
+        for setting, (own, wanted) in too_low(settings_in_force(replica), then).items()
     ]
     return [*seen, *check_unseen_followers(situation, primary, raised)]
 
@@ -244,17 +244,6 @@ def check_unseen_followers(situation: Situation, primary: Primary, raised: Seque
         for name in unseen_followers(situation.inventory, situation.facts, primary.server)
         if raised
     ]
-
-
-def _in_force(node: Primary | Replica) -> dict[str, str]:
-    return {setting: node.server.setting(setting) for setting in ORDERED_SETTINGS}
-
-
-def _below(standby: Mapping[str, str], primary: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    for setting in ORDERED_SETTINGS:
-        own, wanted = standby[setting], primary[setting]
-        if own.isdigit() and wanted.isdigit() and int(own) < int(wanted):
-            yield setting, own, wanted
 
 
 def plan_rolling_restart(situation: Situation) -> Plan | Refused:

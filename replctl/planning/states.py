@@ -143,11 +143,19 @@ def is_delayed(replica: Replica) -> bool:
 
 def low_settings(facts: ClusterFacts, replica: Replica) -> dict[str, tuple[int, int]]:
     """The ordered settings that are lower than the primary's: name to (here, on the primary)."""
-    if facts.primary is None:
-        return {}
-    pairs = {name: (replica.server.setting(name), facts.primary.server.setting(name)) for name in ORDERED_SETTINGS}
-    numbers = {name: (int(own), int(wanted)) for name, (own, wanted) in pairs.items() if own and wanted}
-    return {name: pair for name, pair in numbers.items() if pair[0] < pair[1]}
+    return too_low(settings_in_force(replica), settings_in_force(facts.primary)) if facts.primary is not None else {}
+
+
+def too_low(own: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """Ordered settings of which one server has less than another: name to both values. What is not known is not low."""
+    pairs = {name: (own.get(name, ""), theirs.get(name, "")) for name in ORDERED_SETTINGS}
+    known = {name: (int(a), int(b)) for name, (a, b) in pairs.items() if a.isdigit() and b.isdigit()}
+    return {name: pair for name, pair in known.items() if pair[0] < pair[1]}
+
+
+def settings_in_force(node: Primary | Replica) -> dict[str, str]:
+    """The ordered settings that a running server has."""
+    return {name: node.server.setting(name) for name in ORDERED_SETTINGS}
 
 
 def settings_at_start(node: Primary | Replica) -> dict[str, str]:

@@ -15,7 +15,7 @@ from replctl.planning.situation import (
     refuse_silent,
     refuse_unreachable,
 )
-from replctl.planning.states import ORDERED_SETTINGS, settings_at_start
+from replctl.planning.states import settings_at_start, settings_in_force, too_low
 from replctl.planning.synchronous import check_synchronous
 from replctl.planning.topology import is_ours, streams_from_primary, walsender_of
 from replctl.postgres.conf_syntax import parse_conf
@@ -256,7 +256,7 @@ def _check_swap(situation: Situation, old: Primary, candidate: Replica) -> list[
     then = settings_at_start(old)
     refusals += _check_ordered(old.node, then, candidate, f"`replctl config apply {old.node}` writes it.")
     for follower in (replica for replica in situation.facts.replicas if replica.node != name):
-        now = {setting: follower.server.setting(setting) for setting in ORDERED_SETTINGS}
+        now = settings_in_force(follower)
         refusals += _check_ordered(follower.node, now, candidate, f"`replctl config apply {follower.node} --restart`.")
     return [*refusals, *_check_logical_slots(old)]
 
@@ -265,15 +265,13 @@ def _check_ordered(
     follower: NodeName, theirs: Mapping[str, str], candidate: Replica, restarted: str
 ) -> Iterator[Refusal]:
     """A hot standby whose value is below its primary's cannot replay, and does not start (PostgreSQL docs, 27.4.3)."""
-    for setting in ORDERED_SETTINGS:
-        own, wanted = theirs[setting], candidate.server.setting(setting)
-        if own.isdigit() and wanted.isdigit() and int(own) < int(wanted):
-            yield _refuse(
-                "ordered-setting",
-                follower,
-                f"{follower}: {setting} is {own}, below the {wanted} of {candidate.node}",
-                f"Give both the same value under postgres.parameters: {restarted}",
-            )
+    for setting, (own, wanted) in too_low(theirs, settings_in_force(candidate)).items():
+        yield _refuse(
+            "ordered-setting",
+            follower,
+            f"{follower}: {setting} is {own}, below the {wanted} of {candidate.node}",
+            f"Give both the same value under postgres.parameters: {restarted}",
+        )
 
 
 def _check_logical_slots(old: Primary) -> list[Refusal]:
