@@ -10,6 +10,7 @@ import typer
 from replctl import __version__
 from replctl.cli.app_config import config_app
 from replctl.cli.app_inventory import inventory_app
+from replctl.cli.command_line import CommandLine
 from replctl.cli.completion import complete_node, complete_role
 from replctl.cli.options import (
     DEFAULT_INVENTORY,
@@ -32,14 +33,7 @@ if TYPE_CHECKING:
 
 SETUP, EVERYDAY, RECORDS = "Set up", "Every day", "Records and tools"
 
-app = typer.Typer(
-    name="replctl",
-    help="Provision, watch and promote PostgreSQL streaming replicas over plain SSH.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = CommandLine(help="Provision, watch and promote PostgreSQL streaming replicas over plain SSH.")
 app.add_typer(inventory_app, name="inventory", rich_help_panel=RECORDS)
 app.add_typer(config_app, name="config", rich_help_panel=EVERYDAY)
 
@@ -118,6 +112,14 @@ def add_replica(
             autocompletion=complete_node,
         ),
     ] = None,
+    max_rate: Annotated[
+        str | None,
+        typer.Option("--max-rate", metavar="RATE", help="Of each copy, a second: kB, or with M: MB."),
+    ] = None,
+    compress: Annotated[
+        str | None,
+        typer.Option("--compress", metavar="METHOD[:LEVEL]", help="On the way: server-gzip, server-lz4, server-zstd."),
+    ] = None,
     inventory: InventoryFile = DEFAULT_INVENTORY,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -133,7 +135,8 @@ def add_replica(
     from replctl.cli import commands
 
     options = commands.ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
-    end(commands.add_replica(options, nodes or [], every, source))
+    copying = commands.Copying(source, max_rate, compress)
+    end(commands.add_replica(options, nodes or [], every, copying))
 
 
 @app.command(rich_help_panel=EVERYDAY)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from replctl.cli.command_line import CommandLine
 from replctl.cli.completion import complete_node
 from replctl.cli.options import (
     DEFAULT_INVENTORY,
@@ -21,7 +22,7 @@ from replctl.cli.options import (
     end,
 )
 
-config_app = typer.Typer(help="Compare the configuration with the inventory, or apply it.", no_args_is_help=True)
+config_app = CommandLine(help="Compare the configuration with the inventory, or apply it.")
 
 Nodes = Annotated[
     list[str] | None,

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
+from replctl.cli.command_line import CommandLine
 from replctl.cli.options import DEFAULT_INVENTORY, InventoryFile, end
 
-inventory_app = typer.Typer(
-    help="Write a first inventory, check one, or print its JSON Schema for editors.", no_args_is_help=True
-)
+inventory_app = CommandLine(help="Write a first inventory, check one, or print its JSON Schema for editors.")
 
 
 @inventory_app.command("init")
@@ -53,14 +52,14 @@ def inventory_init(
 @inventory_app.command("check")
 def inventory_check(inventory: InventoryFile = DEFAULT_INVENTORY) -> None:
     """Validate the inventory, its templates and its secrets. Contacts nothing."""
-    from replctl.cli import commands
+    from replctl.cli import inventory_commands
 
-    end(commands.check_inventory(inventory))
+    end(inventory_commands.check_inventory(inventory))
 
 
 @inventory_app.command("schema")
 def inventory_schema() -> None:
     """Print the inventory's JSON Schema, for editors."""
-    from replctl.cli import commands
+    from replctl.cli import inventory_commands
 
-    end(commands.print_inventory_schema())
+    end(inventory_commands.print_inventory_schema())

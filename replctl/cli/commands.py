@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence, Set
-from pathlib import Path
+from dataclasses import dataclass
 
 from replctl.cli import reading
 from replctl.cli.changing import ChangeOptions, Deed, document_of, run_change
-from replctl.cli.exits import run_command
 from replctl.cli.prompts import Expects
-from replctl.cli.streams import print_json
 from replctl.execution import drill as drills
 from replctl.execution import intents
 from replctl.execution.pipeline import Intent
-from replctl.inventory import inventory_schema
 from replctl.model.actions import RoleKind
 from replctl.model.errors import ExitCode, UsageError
 from replctl.model.inventory import Inventory
@@ -22,8 +18,7 @@ from replctl.model.values import NodeName
 from replctl.planning.adopt import Adoption
 from replctl.planning.consent import Consent
 from replctl.planning.remove_replica import Directory
-from replctl.remote.local_files import load_inventory, read_template_dir
-from replctl.remote.secrets import resolve_passwords
+from replctl.postgres.transfer import transfer
 
 __all__ = ["ChangeOptions"]
 
@@ -58,15 +53,25 @@ def init_primary(options: ChangeOptions, node: str, wanted: Adoption | None) -> 
     return run_change("init-primary", options, intent, f"make {node} the primary")
 
 
-def add_replica(options: ChangeOptions, names: Sequence[str], every: bool, source: str | None) -> ExitCode:  # noqa: FBT001
-    """``add-replica NODE... | --all [--from NODE]``."""
+@dataclass(frozen=True)
+class Copying:
+    """How ``add-replica`` is told to copy: each as it was said."""
+
+    source: str | None = None
+    max_rate: str | None = None
+    compress: str | None = None
+
+
+def add_replica(options: ChangeOptions, names: Sequence[str], every: bool, copying: Copying) -> ExitCode:  # noqa: FBT001
+    """``add-replica NODE... | --all [--from NODE] [--max-rate RATE] [--compress METHOD]``."""
 
     def intent(inventory: Inventory) -> Intent:
         if bool(names) == every:
             raise UsageError("name the nodes, or say --all", hint="For example: replctl add-replica db2 db3.")
         wanted = [known(inventory, name) for name in dict.fromkeys(names)]
-        origin = known(inventory, source) if source else None
-        return intents.add_every_replica(origin) if every else intents.add_replica(wanted, origin)
+        origin = known(inventory, copying.source) if copying.source else None
+        sent = transfer(copying.max_rate, copying.compress)
+        return intents.add_every_replica(origin, sent) if every else intents.add_replica(wanted, origin, sent)
 
     deed = "add every other node as a replica" if every else f"add {', '.join(names)} as replica"
     return run_change("add-replica", options, intent, deed)
@@ -163,27 +168,3 @@ def write_env(options: ChangeOptions, check: bool) -> ExitCode:  # noqa: FBT001
         return intents.write_env()
 
     return run_change("env", options, intent, "write the env file")
-
-
-def check_inventory(path: Path) -> ExitCode:
-    """``inventory check``."""
-
-    def body() -> ExitCode:
-        inventory = load_inventory(path)
-        read_template_dir(inventory.templates)
-        resolve_passwords(inventory)
-        names = ", ".join(inventory.nodes)
-        sys.stdout.write(f"{path}: cluster {inventory.cluster}, {len(inventory.nodes)} nodes: {names}\n")
-        return ExitCode.DONE
-
-    return run_command(body, state_dir=path.parent / ".replctl")
-
-
-def print_inventory_schema() -> ExitCode:
-    """``inventory schema``."""
-
-    def body() -> ExitCode:
-        print_json(inventory_schema())
-        return ExitCode.DONE
-
-    return run_command(body)

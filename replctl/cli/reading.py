@@ -23,7 +23,6 @@ from replctl.cli.status_prometheus import status_metrics
 from replctl.cli.streams import open_console, print_json, print_json_line, show
 from replctl.cli.telling import Telling, Told
 from replctl.cli.text import escape
-from replctl.cli.watch import watch
 from replctl.envfile import EnvValues, differences, managed_values, masked
 from replctl.execution.journal import read_journal, runs_of
 from replctl.execution.notes import read_debts, read_drill
@@ -151,6 +150,8 @@ def watch_status(reading: Reading, output: StatusOutput) -> ExitCode:
         raise UsageError("--watch does not go with -o prometheus", hint="Have cron write the samples of one look.")
     if reading.telling.timing:
         raise UsageError("--watch does not go with --timings", hint="Time one look: `replctl status --timings`.")
+    from replctl.cli.watch import watch  # noqa: PLC0415 - a screen, which no other command has
+
     clock, console = SystemClock(), open_console(sys.stdout)
     observer = Observer(reading.fleet, reading.inventory, reading.passwords, clock)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from replctl.inventory.schema import (
-    Block,
     InventoryFile,
     NodeBlock,
     PasswordReference,
     PostgresBlock,
     PublishBlock,
     SshBlock,
+    TimeoutsBlock,
 )
 from replctl.model.inventory import (
     Admin,
@@ -63,8 +63,8 @@ def merged_postgres(common: PostgresBlock, node: NodeBlock) -> dict[str, Any]:
     return given | own | {"parameters": parameters}
 
 
-def _given(block: Block | None) -> dict[str, Any]:
-    return {} if block is None else block.model_dump(exclude_none=True)
+def _given(block: SshBlock | PostgresBlock | TimeoutsBlock | None) -> dict[str, Any]:
+    return {} if block is None else {name: value for name, value in vars(block).items() if value is not None}
 
 
 def _node(name: NodeName, node: NodeBlock, file: InventoryFile, folder: Path) -> Node:

@@ -7,11 +7,8 @@ import posixpath
 import re
 import shlex
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from replctl.inventory.yaml_text import Tree
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -34,13 +31,11 @@ class Form:
     pattern: str
     wanted: str
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
+    @property
+    def json_pattern(self) -> str:
+        return f"^(?:{self.pattern})$"
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
-
-    def check(self, text: str) -> str:
+    def __call__(self, text: str) -> str:
         if re.fullmatch(self.pattern, text) is None:
             raise ValueError(f"must be {self.wanted}")
         return text
@@ -180,6 +175,6 @@ def words(text: str) -> str:
     return text
 
 
-def system_identifier(value: object) -> object:
+def system_identifier(value: Tree) -> Tree:
     """The identifier as text, with or without quotes in the file: as a number it is past what JSON readers keep."""
     return str(value) if type(value) is int else value

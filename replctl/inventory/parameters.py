@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from replctl.inventory.yaml_text import Tree
 from replctl.postgres.settings import MANAGED, RAISABLE
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*")
@@ -57,7 +58,7 @@ def parameter_name(name: str) -> str:
     return name
 
 
-def parameter_text(value: object) -> object:
+def parameter_text(value: Tree) -> Tree:
     """The value as PostgreSQL writes it; what is no scalar stays and is refused by its type."""
     if isinstance(value, bool):
         return "on" if value else "off"

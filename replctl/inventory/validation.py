@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ValidationError
 
 from replctl.inventory import schema
+from replctl.inventory.kinds import UNKNOWN_KEY, BlockOf, keys_of
 from replctl.inventory.problems import NOT_SUPPORTED, Problem, Where
 from replctl.inventory.yaml_text import Tree
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 RESERVED = frozenset({"tls", "sync", "upstream", "in_rotation", "region", "wal_dir", "tablespaces", "apply_delay"})
 """Keys that later versions read: refused now, so that no inventory relies on what does not happen."""
 
-BLOCKS: Mapping[Where, type[BaseModel]] = {
+BLOCKS: Mapping[Where, type] = {
     (): schema.InventoryFile,
     ("ssh",): schema.SshBlock,
     ("postgres",): schema.PostgresBlock,
@@ -34,49 +29,12 @@ BLOCKS: Mapping[Where, type[BaseModel]] = {
 }
 """Which block stands where; ``*`` is any node, or any item of a list."""
 
-_TEXTS: Mapping[str, str] = {
-    "missing": "required key is missing",
-    "string_type": "must be text; put it in quotes",
-    "int_type": "must be a whole number, without quotes and leading zeros",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number, without quotes and leading zeros",
-    "bool_type": "must be true or false (yes, no, on and off are text)",
-    "model_type": "must be a mapping",
-    "dict_type": "must be a mapping",
-    "list_type": "must be a list",
-}
-
 
 def validate(root: Tree) -> tuple[schema.InventoryFile | None, tuple[Problem, ...]]:
     """The typed file, or every problem. No problem's text shows a value: it may be a password."""
-    try:
-        return schema.InventoryFile.model_validate(root), ()
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    return None, tuple(_problems(details))
-
-
-def _problems(details: list[ErrorDetails]) -> Iterator[Problem]:
-    for detail in details:
-        where = _where(detail["loc"])
-        if detail["type"] == "extra_forbidden":
-            yield _unknown_key(where)
-        else:
-            yield Problem(where, _text(detail))
-
-
-def _where(loc: Where) -> Where:
-    """Without pydantic's own marks: ``[key]`` for a mapping's key, and the names of a password's two kinds."""
-    return tuple(part for part in loc if part not in {"[key]", "<text>", "<reference>"})
-
-
-def _text(detail: ErrorDetails) -> str:
-    kind = detail["type"]
-    if kind == "value_error":
-        return str(detail.get("ctx", {})["error"])
-    if kind == "string_type" and isinstance(detail["input"], dict | list):
-        return "must be text"
-    return _TEXTS.get(kind) or detail["msg"].replace("Input should", "must").replace("Dictionary should", "must")
+    found: list[Problem] = []
+    file = BlockOf(schema.InventoryFile).read(root, (), found)
+    return file, tuple(_unknown_key(each.where) if each.text == UNKNOWN_KEY else each for each in found)
 
 
 def _unknown_key(where: Where) -> Problem:
@@ -87,7 +45,7 @@ def _unknown_key(where: Where) -> Problem:
         # Someone who wrote {the password itself} made a key of it.
         return Problem(block, "must name one of env, file and command")
     guess = _guess(block, key)
-    return Problem(where, f"unknown key; did you mean {guess}?" if guess else "unknown key")
+    return Problem(where, f"{UNKNOWN_KEY}; did you mean {guess}?" if guess else UNKNOWN_KEY)
 
 
 def _guess(block: Where, key: str) -> str:
@@ -95,11 +53,11 @@ def _guess(block: Where, key: str) -> str:
     shape = (shape[0], "*", *shape[2:]) if shape[:1] == ("nodes",) else shape
     if shape == ("nodes", "*") and (nested := _nested(key)):
         return nested
-    known = list(BLOCKS[shape].model_fields) if shape in BLOCKS else []
+    known = list(keys_of(BLOCKS[shape])) if shape in BLOCKS else []
     return next(iter(get_close_matches(key, known, n=1)), "")
 
 
 def _nested(key: str) -> str:
     """A node's overrides stand in its own ssh and postgres blocks."""
     blocks = {"ssh": schema.SshBlock, "postgres": schema.PostgresBlock}
-    return " or ".join(f"{name}.{key}" for name, block in blocks.items() if key in block.model_fields)
+    return " or ".join(f"{name}.{key}" for name, block in blocks.items() if key in keys_of(block))

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from ipaddress import ip_address, ip_network
-from traceback import extract_tb
-
-from jinja2 import FunctionLoader, StrictUndefined, TemplateError, TemplateRuntimeError, TemplateSyntaxError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import TYPE_CHECKING
 
 from replctl.model.actions import ConfigFile
 from replctl.model.errors import InventoryError
 from replctl.model.inventory import Inventory, Node
-from replctl.postgres.conf_syntax import parse_conf, quote_hba_host, quote_hba_name, quote_setting
+from replctl.postgres.conf_syntax import parse_conf, quote_hba_host, quote_hba_name
 from replctl.postgres.ownership import marked
 from replctl.postgres.settings import RAISABLE, is_loopback, managed_settings
+from replctl.postgres.templates import Templates
+
+if TYPE_CHECKING:
+    from replctl.postgres.filling import Form
 
 POSTGRESQL_CONF = "postgresql.conf"
 PG_HBA_CONF = "pg_hba.conf"
 
-_TEMPLATE_FAILURES = (
-    TemplateError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""What an expression of a template may end in."""
-
 LOOPBACK = ("127.0.0.1/32", "::1/128")
-
-
-@dataclass(frozen=True, slots=True)
-class Templates:
-    """The text of the two templates, the shipped ones or the operator's own."""
-
-    postgresql_conf: str
-    pg_hba_conf: str
 
 
 def render_config(
@@ -53,35 +35,80 @@ def render_config(
     places: Mapping[str, str] | None = None,
     inherited: Mapping[str, str] | None = None,
 ) -> tuple[ConfigFile, ...]:
-    """Both files of a node. Nothing in them depends on the moment: rendering twice gives the same text.
+    """Both files of one node, as ``Renderer.config`` makes them for many."""
+    renderer = Renderer(inventory, templates)
+    return renderer.config(node, major=major, socket_dir=socket_dir, places=places, inherited=inherited)
 
-    ``places`` are the settings that name files, for a node whose configuration is outside of its data directory;
-    ``inherited`` what a replica takes over from a primary that somebody else configured.
-    Raises InventoryError when a template fails, naming it and the line.
-    """
-    texts = {POSTGRESQL_CONF: templates.postgresql_conf, PG_HBA_CONF: templates.pg_hba_conf}
-    about = {"cluster": inventory.cluster, "node": str(node.name), "host": node.host, "major": major}
-    parameters = {name: value for name, value in node.postgres.parameters.items() if name not in RAISABLE}
-    values: dict[str, Mapping[str, object]] = {
-        POSTGRESQL_CONF: {
-            "managed": managed_settings(inventory, node, socket_dir=socket_dir),
+
+@dataclass(frozen=True)
+class Renderer:
+    """The files of an inventory's nodes; what is the same on many of them is made once."""
+
+    inventory: Inventory
+    templates: Templates
+
+    def config(
+        self,
+        node: Node,
+        *,
+        major: int,
+        socket_dir: str,
+        places: Mapping[str, str] | None = None,
+        inherited: Mapping[str, str] | None = None,
+    ) -> tuple[ConfigFile, ...]:
+        """Both files of a node. Nothing in them depends on the moment: rendering twice gives the same text.
+
+        ``places`` are the settings that name files, for a node whose configuration is outside of its data directory;
+        ``inherited`` what a replica takes over from a primary that somebody else configured.
+        Raises InventoryError when a template fails, naming it and the line.
+        """
+        parameters = {name: value for name, value in node.postgres.parameters.items() if name not in RAISABLE}
+        settings: dict[str, Mapping[str, str]] = {
+            "managed": managed_settings(self.inventory, node, socket_dir=socket_dir),
             "places": places or {},
             "inherited": inherited or {},
             "parameters": parameters,
-        },
-        PG_HBA_CONF: hba_values(inventory, node),
-    }
-    files = tuple(
-        ConfigFile(name, marked(_render(inventory, f"{name}.j2", text, {**about, **values[name]})))
-        for name, text in texts.items()
-    )
-    _check_written(inventory, files[0].text, {**(inherited or {}), **(places or {})})
-    return files
+        }
+        key = tuple(tuple(some.items()) for some in settings.values())
+        conf = self._filled(self._conf, node, major, key, lambda: settings)
+        _check_written(self.inventory, conf, {**settings["inherited"], **settings["places"]})
+        key = (node.postgres.os_user, node.postgres.allow)
+        hba = self._filled(self._hba, node, major, key, lambda: hba_values(self.inventory, node))
+        return ConfigFile(POSTGRESQL_CONF, conf), ConfigFile(PG_HBA_CONF, hba)
+
+    def _filled(
+        self, form: Form, node: Node, major: int, key: Hashable, values: Callable[[], Mapping[str, object]]
+    ) -> str:
+        """Nodes of one ``key`` have the same values, and differ by their name and host where the template uses these.
+        pg_hba.conf has a line for every node, on every node: it is filled in once."""
+        own = {"cluster": self.inventory.cluster, "node": str(node.name), "host": node.host, "major": major}
+        place = (form.name, key, *(value for name, value in own.items() if name in form.uses))
+        if place not in self._texts:
+            self._texts[place] = marked(form.filled({**own, **values()}))
+        return self._texts[place]
+
+    @cached_property
+    def _texts(self) -> dict[tuple[Hashable, ...], str]:
+        return {}
+
+    @cached_property
+    def _conf(self) -> Form:
+        return _form(self.inventory, POSTGRESQL_CONF, self.templates.postgresql_conf)
+
+    @cached_property
+    def _hba(self) -> Form:
+        return _form(self.inventory, PG_HBA_CONF, self.templates.pg_hba_conf)
+
+
+def _form(inventory: Inventory, name: str, text: str) -> Form:
+    from replctl.postgres.filling import Form  # noqa: PLC0415 - Jinja2, for the commands that render
+
+    return Form(inventory, f"{name}.j2", text)
 
 
 def _check_written(inventory: Inventory, text: str, needed: Mapping[str, str]) -> None:
     """A template of the operator's own may be older than a node whose configuration is elsewhere, or inherited."""
-    written = parse_conf(text)
+    written = parse_conf(text) if needed else {}
     missing = [name for name in needed if name.lower() not in written]
     if missing:
         shown = inventory.templates / f"{POSTGRESQL_CONF}.j2" if inventory.templates else f"{POSTGRESQL_CONF}.j2"
@@ -135,41 +162,3 @@ def _network(allowed: str) -> str:
 
 def _unique(addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(addresses))
-
-
-def _render(inventory: Inventory, name: str, text: str, values: Mapping[str, object]) -> str:
-    environment = ImmutableSandboxedEnvironment(
-        loader=FunctionLoader(partial(_source, {name: text})),
-        undefined=StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["setting"] = _setting
-    try:
-        return environment.get_template(name).render(values)
-    except _TEMPLATE_FAILURES as error:
-        shown = inventory.templates / name if inventory.templates else name
-        raise InventoryError(
-            f"{shown}:{_line(error, name)}: {error}",
-            hint="Mend the template; docs/configuration.md lists what it may use.",
-        ) from error
-
-
-def _source(sources: Mapping[str, str], name: str) -> tuple[str, str, None]:
-    if name not in sources:
-        raise TemplateRuntimeError(f"a template cannot include another file: {name}")
-    return sources[name], name, None
-
-
-def _setting(value: object) -> str:
-    """The template filter ``setting``: a value in postgresql.conf's quoting."""
-    return quote_setting(str(value))
-
-
-def _line(error: Exception, name: str) -> int:
-    """The line of the template that failed: Jinja2 maps the traceback's frames back to it."""
-    if isinstance(error, TemplateSyntaxError):
-        return error.lineno
-    return next((frame.lineno or 0 for frame in reversed(extract_tb(error.__traceback__)) if frame.filename == name), 0)

@@ -287,11 +287,11 @@ def exercise(runner: ShellRunner, scratch: Scratch, inventory: Inventory, node: 
         run(scripts.write_file(f"{path}.replctl-new"), file.text.encode())
         run(scripts.rename(f"{path}.replctl-new", path))
         assert run(scripts.read_file(path)).decode() == file.text
-    run(scripts.write_standby(staging_dir(node)), b"primary_slot_name = 'x'\n")
+    run(scripts.make_standby(staging_dir(node), (), {"primary_slot_name": "x"}))
     run(scripts.clear_logs(staging_dir(node)))
     run(scripts.install_staging(staging_dir(node), staging_marker(node), node.postgres.data_dir))
     assert (data_dir / "standby.signal").exists()
-    assert run(scripts.read_standby(node.postgres.data_dir)).startswith(b"standby\n")
+    assert run(scripts.make_standby(node.postgres.data_dir, (), {"primary_slot_name": "x"})) == b"unchanged\n"
     look(run(host_probe_command(node)).decode(), node, "other")
     run(scripts.last_complaints(node.postgres.data_dir, f"{node.postgres.data_dir}/log/start.log"))
     passfile = passfile_text(inventory, node, Secret("p'a:s\\s $(touch)"))
