@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
 from replctl.execution.session import Session
@@ -98,20 +98,22 @@ class Context:
         runner = self.session.fleet.on_app_host(host)
         return runner.shielded() if self.shielded else runner
 
-    @contextmanager
-    def database(self, name: NodeName | None = None, *, options: str = "") -> Generator[Database]:
-        """A new SQL session on the step's node, or another one."""
+    def database(self, name: NodeName | None = None) -> AbstractContextManager[Database]:
+        """An SQL session on the step's node, or another one, as earlier steps left it."""
         node = self.inventory.nodes[name or self.name]
-        with closing(self._open(node, options)) as database:
-            yield database
+        if node.name in self.facts.by_psql:
+            return self.new_session(name)
+        return self.session.fleet[node.name].session(timeout=node.ssh.connect_timeout)
 
-    def _open(self, node: Node, options: str) -> Database:
+    def new_session(self, name: NodeName | None = None, *, options: str = "") -> AbstractContextManager[Database]:
+        """One with ``options`` of its own, to which roles' and databases' settings apply as they are now."""
+        node = self.inventory.nodes[name or self.name]
         link = self.session.fleet[node.name]
         if node.name not in self.facts.by_psql:
-            return link.database(options=options, timeout=node.ssh.connect_timeout)
+            return closing(link.database(options=options, timeout=node.ssh.connect_timeout))
         postmaster = self.host(node.name).postmaster
         sockets = (postmaster.socket_dir if postmaster is not None else None) or RUN_DIRECTORY
-        return link.local_database(self.bin_dir(node.name), sockets, options=options)
+        return closing(link.local_database(self.bin_dir(node.name), sockets, options=options))
 
     def host(self, name: NodeName | None = None) -> HostFacts:
         """What was seen of the host when the plan was made. Raises RefusedError when SSH did not answer then."""

@@ -19,6 +19,8 @@ from replctl.model.actions import (
     AwaitStreaming,
     CheckLogin,
     Checkpoint,
+    GetReadyToPromote,
+    GetReadyToStop,
     ProbeWrite,
     ProveCaughtUp,
 )
@@ -37,7 +39,17 @@ from replctl.model.plan import OnFailure, Plan, Refusal, Step
 
 INVALID_LOGIN = "28P01"
 """invalid_password (PostgreSQL docs, appendix A)."""
-ASKING = (AwaitPassword, AwaitReplayed, AwaitStreaming, CheckLogin, Checkpoint, ProbeWrite, ProveCaughtUp)
+ASKING = (
+    AwaitPassword,
+    AwaitReplayed,
+    AwaitStreaming,
+    CheckLogin,
+    Checkpoint,
+    GetReadyToPromote,
+    GetReadyToStop,
+    ProbeWrite,
+    ProveCaughtUp,
+)
 """Actions that leave nothing behind, however they end."""
 
 

@@ -10,6 +10,7 @@ from replctl.model.actions import RoleKind
 from replctl.model.facts import ClusterFacts, NoInstance, Primary, Replica, Stopped, Unreachable
 from replctl.model.inquiry import Inquiry
 from replctl.model.inventory import Inventory
+from replctl.model.transfer import UNHINDERED, Transfer
 from replctl.model.values import NodeName, WalRange
 from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.adopt import Adoption
@@ -37,17 +38,18 @@ def init_primary(name: NodeName, adoption: Adoption = Adoption.REFUSED) -> Inten
     return Intent(lambda situation: plan_init_primary(situation, name, adoption), inquiry)
 
 
-def add_replica(names: Sequence[NodeName], source: NodeName | None) -> Intent:
+def add_replica(names: Sequence[NodeName], source: NodeName | None, transfer: Transfer = UNHINDERED) -> Intent:
     """Make every named node a streaming replica."""
     return Intent(
-        lambda situation: plan_add_replica(situation, names, source), lambda facts: _about_clones(facts, names)
+        lambda situation: plan_add_replica(situation, names, source, transfer),
+        lambda facts: _about_clones(facts, names),
     )
 
 
-def add_every_replica(source: NodeName | None) -> Intent:
+def add_every_replica(source: NodeName | None, transfer: Transfer = UNHINDERED) -> Intent:
     """Make every node but the primary a streaming replica."""
     return Intent(
-        lambda situation: plan_add_replica(situation, _all_but_primary(situation.facts), source),
+        lambda situation: plan_add_replica(situation, _all_but_primary(situation.facts), source, transfer),
         lambda facts: _about_clones(facts, _all_but_primary(facts)),
     )
 

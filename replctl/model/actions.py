@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from replctl.model.app_actions import CountAppSessions, EndAppSessions, PublishEnv, PushEnv
-from replctl.model.values import NodeName, WalRange
+from replctl.model.repair_actions import CheckRewind, InstallRewound, KeepDivergedWal, RecoverAlone, Rewind
+from replctl.model.transfer import UNHINDERED, Transfer
+from replctl.model.values import NodeName
 
 
 class Place(StrEnum):
@@ -19,13 +21,6 @@ class Place(StrEnum):
     STAGING = "staging"
     REWOUND = "rewound"
     LIVE = "live"
-
-
-class Promise(StrEnum):
-    """What the operator was told of diverged WAL: that it holds no commit, or what it holds and agreed to give up."""
-
-    NO_COMMIT = "no-commit"
-    GIVEN_UP = "given-up"
 
 
 class Autostart(StrEnum):
@@ -220,6 +215,7 @@ class BaseBackup:
     source: NodeName
     slot: str | None
     """The slot on ``source`` that keeps the WAL for the copy; None for a temporary one."""
+    transfer: Transfer = UNHINDERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +250,19 @@ class AwaitStreaming:
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """CHECKPOINT, twice: the long one while writes flow, the short one to shrink what the stop has to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetReadyToStop:
+    """Have the commands that stop the primary, and make it a standby of ``upstream``, wait on the node for their go."""
+
+    upstream: NodeName
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetReadyToPromote:
+    """Have the promote request wait on the node for its go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,40 +317,6 @@ class SettleFenceDebt:
 
 
 @dataclass(frozen=True, slots=True)
-class RecoverAlone:
-    """Have a crashed server replay its own WAL as a standby of nobody, and stop it cleanly."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeepDivergedWal:
-    """Copy the WAL that no other node has to a directory beside the data directory, before it is rewound."""
-
-    ranges: tuple[WalRange, ...]
-    promise: Promise
-
-
-@dataclass(frozen=True, slots=True)
-class CheckRewind:
-    """pg_rewind's own dry run: it finds the common checkpoint and every file, and writes nothing."""
-
-    source: NodeName
-
-
-@dataclass(frozen=True, slots=True)
-class Rewind:
-    """Move the data directory out of its place, where nothing can start it, and rewind it to ``source``."""
-
-    source: NodeName
-    kept: tuple[WalRange, ...]
-    """What KeepDivergedWal kept: the node's own files are kept beside it meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class InstallRewound:
-    """Rename the rewound directory back to its place."""
-
-
-@dataclass(frozen=True, slots=True)
 class SetAside:
     """Rename what stands in the data directory's place, or was left of a broken rewind, out of the way."""
 
@@ -378,6 +353,8 @@ Action = (
     | RepointStandby
     | AwaitStreaming
     | Checkpoint
+    | GetReadyToStop
+    | GetReadyToPromote
     | DropStuckWalsenders
     | ProveCaughtUp
     | Promote

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from replctl.model.facts import Login
 from replctl.model.report import Health
@@ -93,7 +94,7 @@ class ServerCheckup:
     """Databases that were made under another version of the collation library than the host has now."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checkup:
     """Of every node that answers, by name."""
 
@@ -104,3 +105,11 @@ class Checkup:
     """Between all pairs of nodes: today's roles and those after any switchover."""
     max_lag_ms: float = 5000.0
     """A replica that is further behind is told."""
+
+    @cached_property
+    def logins_from(self) -> Mapping[NodeName, Sequence[Login]]:
+        """``logins`` by their source."""
+        found: dict[NodeName, list[Login]] = {}
+        for login in self.logins:
+            found.setdefault(login.source, []).append(login)
+        return found

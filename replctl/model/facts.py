@@ -5,9 +5,10 @@ Unknown is a value of its own, never zero and never absent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from replctl.model.configuration import Configuration
 from replctl.model.drill import LastDrill
@@ -108,7 +109,7 @@ class Role:
     """Whether the stored SCRAM verifier fits the inventory's password; None when it could not be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServerFacts:
     """What SQL says, on a primary and on a replica alike."""
 
@@ -145,6 +146,25 @@ class ServerFacts:
         """The value of a setting, in its base unit; empty when unknown."""
         found = self.settings.get(name)
         return found.value if found else ""
+
+    @cached_property
+    def slots_by_name(self) -> Mapping[str, Slot]:
+        return {slot.name: slot for slot in self.slots}
+
+    @cached_property
+    def _walsender_places(self) -> Mapping[str | None, Sequence[int]]:
+        places: dict[str | None, list[int]] = {}
+        for place, walsender in enumerate(self.walsenders):
+            for key in (walsender.application_name, walsender.slot):
+                if key is not None:
+                    places.setdefault(key, []).append(place)
+        return places
+
+    def walsenders_of(self, *keys: str | None) -> list[Walsender]:
+        """Those whose application_name or slot is one of these, in the order of pg_stat_replication."""
+        known = self._walsender_places
+        places = {place for key in keys if key in known for place in known[key]}
+        return [self.walsenders[place] for place in sorted(places)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +288,7 @@ class FenceDebt:
     """UTC, as ISO 8601."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EnvListing:
     """What the env file lists, by the inventory's node names."""
 
@@ -277,8 +297,13 @@ class EnvListing:
     current: bool = False
     """The file exists with mode 0600, and says of these nodes exactly what the inventory makes of them."""
 
+    @cached_property
+    def names(self) -> frozenset[NodeName]:
+        """Every node that the file lists."""
+        return frozenset({*self.replicas, *(() if self.primary is None else (self.primary,))})
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class ClusterFacts:
     """One observation of every node of the inventory, in the inventory's order."""
 
@@ -306,11 +331,11 @@ class ClusterFacts:
     configurations: Mapping[NodeName, Configuration] = field(default_factory=dict["NodeName", "Configuration"])
     """Files and settings of running nodes; only where the command needs them."""
 
-    @property
+    @cached_property
     def primaries(self) -> tuple[Primary, ...]:
         return tuple(f for f in self.nodes.values() if isinstance(f, Primary))
 
-    @property
+    @cached_property
     def primary(self) -> Primary | None:
         """The one primary; None when there is none, or more than one."""
         found = self.primaries
@@ -325,12 +350,22 @@ class ClusterFacts:
         """What was read of a node's WAL, if that was asked for."""
         return next((tail for tail in self.wal if tail.node == node), None)
 
-    @property
+    @cached_property
     def wal_segment_bytes(self) -> int:
         """The same on every node of a cluster: initdb chose it."""
         running = (node.server for node in self.nodes.values() if isinstance(node, Primary | Replica))
         return next((int(found) for server in running if (found := server.setting("wal_segment_size"))), 16 * 2**20)
 
-    @property
+    @cached_property
     def replicas(self) -> tuple[Replica, ...]:
         return tuple(f for f in self.nodes.values() if isinstance(f, Replica))
+
+    @cached_property
+    def logins_by_ends(self) -> Mapping[tuple[NodeName, NodeName], Login]:
+        """By source and target."""
+        return {(login.source, login.target): login for login in self.logins}
+
+    @cached_property
+    def receiving_by_slot(self) -> Mapping[str, NodeName]:
+        """Who says of which slot that it receives its WAL by it."""
+        return {r.receiver.slot: r.node for r in self.replicas if r.receiver and r.receiver.slot}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
 from replctl.model.secret import SecretSource
-from replctl.model.values import NodeName, SystemIdentifier, slot_name
+from replctl.model.values import NodeName, SystemIdentifier, canonical_host, slot_name
 
 
 class Connection(StrEnum):
@@ -144,7 +145,7 @@ class Timeouts:
     promote: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Inventory:
     """One cluster."""
 
@@ -162,3 +163,14 @@ class Inventory:
     def state_dir(self) -> Path:
         """Where the journal and notes of this cluster are kept."""
         return self.path.parent / ".replctl"
+
+    @cached_property
+    def nodes_by_slot(self) -> Mapping[str, NodeName]:
+        """No two nodes have one slot."""
+        return {node.slot: node.name for node in self.nodes.values()}
+
+    @cached_property
+    def nodes_by_address(self) -> Mapping[tuple[str, int], NodeName]:
+        """By canonical host and port of PostgreSQL; the first in the inventory's order of those that share them."""
+        nodes = reversed(tuple(self.nodes.values()))
+        return {(canonical_host(node.host), node.postgres.port): node.name for node in nodes}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from replctl.model.drill import LastDrill
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline
@@ -113,7 +115,7 @@ class Unlisted:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StatusReport:
     cluster: str
     health: Health
@@ -127,3 +129,15 @@ class StatusReport:
     """What the primary writes, over the last minute or longer."""
     last_drill: LastDrill | None = None
     """The last proof that the primary's role can move and come back."""
+
+    @cached_property
+    def rows(self) -> Mapping[NodeName, NodeReport]:
+        """``nodes`` by name."""
+        return {row.name: row for row in self.nodes}
+
+    @cached_property
+    def findings_by_node(self) -> Mapping[NodeName | None, Sequence[Finding]]:
+        found: dict[NodeName | None, list[Finding]] = {}
+        for finding in self.findings:
+            found.setdefault(finding.node, []).append(finding)
+        return found

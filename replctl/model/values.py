@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import NewType
 
 NodeName = NewType("NodeName", str)
@@ -44,6 +45,14 @@ class WalRange:
 
     timeline: Timeline
     start: Lsn
+
+
+def canonical_host(host: str) -> str:
+    """One spelling for the many of an IPv6 address; names know no case."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host.lower()
 
 
 def slot_name(node: NodeName) -> str:

@@ -68,7 +68,8 @@ def parse_conf(text: str) -> dict[str, str]:
 
     Included files are not followed; lines that PostgreSQL would not accept are left out.
     """
-    return dict(found for line in text.split("\n") if (found := _setting_of(line)))
+    lines = (line for line in text.split("\n") if line and line[0] != "#")
+    return dict(found for line in lines if (found := _setting_of(line)))
 
 
 def edit_auto_conf(text: str, changes: Mapping[str, str | None]) -> str:

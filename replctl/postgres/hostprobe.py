@@ -33,34 +33,38 @@ CONFIG_FILES = ("postgresql.conf", "replctl.conf", "pg_hba.conf", "postgresql.au
 _SCRIPT = r"""
 data=$1 bin=$2 port=$3 version=$4 staging=$5 marker=$6 aside=$7 rewind=$8 service=$9; shift 9; unit=$1
 say() { printf '%s\t%s\n' "$1" "$2"; }
-major_of() { "$1/postgres" --version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\).*/\1/p'; }
+folder_of() { folder=${1%/}; folder=${folder%/*}; folder=${folder:-/}; }
 
-say hostname "$(uname -n)"
+read -r name </proc/sys/kernel/hostname
+say hostname "$name"
 say glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
 
 # The postmaster changes into its data directory: a reused pid, or a zombie, has another one or none.
-pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null)
-real=$(readlink -f -- "$data")
-if [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$real" ]; then
-    say postmaster "$pid $(sed -n '4p' "$data/postmaster.pid") $(sed -n '8p' "$data/postmaster.pid")"
-    say socket "$(sed -n '5p' "$data/postmaster.pid")"
-    [ -n "$bin" ] || bin=$(dirname "$(readlink "/proc/$pid/exe")")
-    conf=$(tr '\0' '\n' <"/proc/$pid/cmdline" | sed -n 's/^config_file=//p' | tail -n 1)
-    say postmaster-unit "$(sed -n 's|.*/\([^/]*\)[.]service$|\1|p' "/proc/$pid/cgroup" | tail -n 1)"
+pid=
+{
+    read -r pid; read -r skip; read -r skip; read -r listens
+    IFS= read -r socket; read -r skip; read -r skip; read -r state
+} 2>/dev/null <"$data/postmaster.pid"
+if [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$data" ]; then
+    say postmaster "$pid $listens $state"
+    say socket "$socket"
+    if [ -z "$bin" ]; then folder_of "$(readlink "/proc/$pid/exe")"; bin=$folder; fi
+    conf=$(tr '\0' '\n' <"/proc/$pid/cmdline" | sed -n '/^config_file=/{s///;h;};${x;p;}')
+    say postmaster-unit "$(sed -n '\|[.]service$|{s|.*/||;s|[.]service$||;h;};${x;p;}' "/proc/$pid/cgroup")"
 fi
 for file in /etc/postgresql/*/*/postgresql.conf; do
     [ -f "$file" ] || continue
-    dir=${file%/postgresql.conf}
+    dir=${file%/postgresql.conf} above=${dir%/*}
     theirs=$(sed -n 's/^port *= *\([0-9]*\).*/\1/p' "$file" | tail -n 1)
     place=$(sed -n "s/^data_directory *= *'\([^']*\)'.*/\1/p" "$file" | tail -n 1)
     word=$(sed -n 's/^ *\([a-z]*\).*/\1/p' "$dir/start.conf" 2>/dev/null | head -n 1)
-    say debian "$(basename "$(dirname "$dir")") $(basename "$dir") ${theirs:-5432} ${word:-auto} $place"
-    [ "$place" != "$data" ] || cluster=$(basename "$(dirname "$dir")")-$(basename "$dir")
+    say debian "${above##*/} ${dir##*/} ${theirs:-5432} ${word:-auto} $place"
+    [ "$place" != "$data" ] || cluster=${above##*/}-${dir##*/}
     [ -n "$conf" ] || [ -e "$data/postgresql.conf" ] || [ "$place" != "$data" ] || conf=$file
 done
 [ -n "$conf" ] || conf=$data/postgresql.conf
 [ -f "$conf" ] && say config-file "$conf"
-[ -n "$version" ] || version=$(cat "$data/PG_VERSION" 2>/dev/null)
+[ -n "$version" ] || { read -r version <"$data/PG_VERSION"; } 2>/dev/null
 for dir in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do
     [ -x "$dir/postgres" ] && say installed "$dir"
 done
@@ -75,7 +79,11 @@ if [ -z "$bin" ]; then
         [ -x "$dir/postgres" ] && bin=$dir
     done
 fi
-if [ -x "$bin/postgres" ] && [ -x "$bin/pg_ctl" ]; then major=$(major_of "$bin"); say bin "$bin"; say major "$major"; fi
+if [ -x "$bin/postgres" ] && [ -x "$bin/pg_ctl" ]; then
+    major=$("$bin/postgres" --version 2>/dev/null)  # postgres (PostgreSQL) 15.18 (Debian ...)
+    major=${major#*) } major=${major%%[!0-9]*}
+    say bin "$bin"; say major "$major"
+fi
 command -v pg_ctlcluster >/dev/null && say pg_ctlcluster yes
 if [ "$service" = systemd ]; then
     if [ -z "$unit" ] && command -v pg_ctlcluster >/dev/null; then
@@ -85,12 +93,13 @@ if [ "$service" = systemd ]; then
     systemctl show --property=ActiveState,UnitFileState,MainPID "$unit.service" 2>/dev/null | sed "s/^/unit\t$unit /"
 fi
 
-near=$data
-while near=$(dirname -- "$near"); [ ! -e "$near" ] && [ "$near" != / ]; do :; done
-[ -d "$(dirname -- "$data")" ] && say parent yes
-[ -d "$near" ] && [ -w "$near" ] && say can-create yes
-where=$data; [ -d "$where" ] || where=$near
-say free "$(df -PB1 -- "$where" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+folder_of "$data"
+[ -d "$folder" ] && say parent yes
+while [ ! -e "$folder" ] && [ "$folder" != / ]; do folder_of "$folder"; done
+[ -d "$folder" ] && [ -w "$folder" ] && say can-create yes
+where=$data; [ -d "$where" ] || where=$folder
+# Of pg_wal too, which may be a symlink to another disk.
+df -PB1 -- "$where" "$data/pg_wal/." 2>/dev/null | awk 'NR == 2 { print "free\t" $4 } NR == 3 { print "wal-free\t" $4 }'
 [ -L "$data" ] && say symlink yes
 mountpoint -q -- "$data" 2>/dev/null && say mount yes
 if [ -d "$data" ] && [ ! -r "$data" ]; then
@@ -100,24 +109,33 @@ elif [ -f "$data/PG_VERSION" ] && [ -f "$data/global/pg_control" ]; then
     [ -w "$data" ] || say read-only yes
     [ -e "$data/standby.signal" ] && say standby yes
     "$bin/pg_controldata" -D "$data" 2>/dev/null | sed 's/^/control\t/'
-    beside=$(dirname "$conf")
-    # awk, unlike sed, ends a last line that has no newline: the next file would begin on it.
-    for file in "$conf" "$beside/replctl.conf" "$beside/pg_hba.conf" "$data/postgresql.auto.conf"; do
-        [ -r "$file" ] && awk -v key="file:${file##*/}" '{ print key "\t" $0 }' "$file"
-    done
+    folder_of "$conf"
+    beside=$folder groups=" $(id -G) "
+    set --
     for file in "$conf" "$beside/replctl.conf" "$beside/pg_hba.conf"; do
-        held=$(readlink -f -- "$file") || continue
+        [ -r "$file" ] && set -- "$@" "$file"
+        held=$file
+        [ ! -L "$file" ] || held=$(readlink -f -- "$file") || continue
+        folder_of "$held"
         if [ -e "$held" ] && [ ! -O "$held" ]; then say fixed "$file belongs to $(stat -c %U -- "$held")"
-        elif [ -e "$held" ] && ! id -G | grep -qwF "$(stat -c %g -- "$held")"; then
+        elif [ -e "$held" ] && group=$(stat -c %g -- "$held") && [ "${groups#* "$group" }" = "$groups" ]; then
             say fixed "$file belongs to the group $(stat -c %G -- "$held"), which $(id -un) is not in"
-        elif [ ! -w "$(dirname -- "$held")" ]; then say fixed "$(id -un) cannot make files in $(dirname -- "$held")"
+        elif [ ! -w "$folder" ]; then say fixed "$(id -un) cannot make files in $folder"
         fi
     done
-    newest=$(ls "$data/pg_wal" 2>/dev/null | sed -n 's/^\([0-9A-F]\{8\}\)[0-9A-F]\{16\}$/\1/p' | sort -u | tail -n 1)
+    [ -r "$data/postgresql.auto.conf" ] && set -- "$@" "$data/postgresql.auto.conf"
+    # awk, unlike sed, ends a last line that has no newline: the next file would begin on it.
+    [ "$#" = 0 ] || awk 'FNR == 1 { key = FILENAME; sub(".*/", "file:", key) } { print key "\t" $0 }' "$@"
+    newest= last=
+    read -r newest last <<END
+$(ls "$data/pg_wal" 2>/dev/null | awk '
+    length($0) == 24 && /^[0-9A-F]+$/ { timeline = substr($0, 1, 8); if (timeline > newest) newest = timeline }
+    length($0) == 16 && /^[0-9A-F]+[.]history$/ && $0 > last { last = $0 }
+    END { print (newest == "" ? "-" : newest), last }')
+END
+    newest=${newest#-}
     say wal-timeline "$newest"
-    say wal-free "$(df -PB1 -- "$data/pg_wal/." 2>/dev/null | awk 'NR == 2 { print $4 }')"
     for dir in "$data"/pg_replslot/*; do [ -d "$dir" ] && say slot "${dir##*/}"; done
-    last=$(ls "$data/pg_wal" 2>/dev/null | grep '^[0-9A-F]\{8\}[.]history$' | sort | tail -n 1)
     [ "$last" = "$newest.history" ] && last=
     for name in "$newest.history" "$last"; do
         [ -n "$name" ] && [ -r "$data/pg_wal/$name" ] &&
@@ -130,8 +148,10 @@ elif [ -e "$data" ]; then
 else say directory absent
 fi
 
-hex=$(printf '%04X' "$port")
-awk -v p=":$hex" 'FNR > 1 && $4 == "0A" && substr($2, length($2) - 4) == p { found = 1 } END { exit !found }' \
+awk -v port="$port" '
+    BEGIN { p = sprintf(":%04X", port) }
+    FNR > 1 && $4 == "0A" && substr($2, length($2) - 4) == p { found = 1 }
+    END { exit !found }' \
     /proc/net/tcp /proc/net/tcp6 2>/dev/null && say port-in-use yes
 [ -w /run/postgresql ] && say socket-dir yes
 if [ ! -e "$data" ] && [ -e "$rewind" ]; then
@@ -153,6 +173,10 @@ done
 say end "$$"
 """
 
+# sed writes what it has read in blocks. Line by line as they come, each would be a packet of its own, to be decrypted
+# and waited for: most of what a whole look costs on our side.
+_AT_ONCE = f"{{\n{_SCRIPT}}} | sed ''\n"
+
 
 def host_probe_command(node: Node) -> tuple[str, ...]:
     """The command that prints what ``parse_host_probe`` reads."""
@@ -160,7 +184,7 @@ def host_probe_command(node: Node) -> tuple[str, ...]:
     return (
         "sh",
         "-c",
-        _SCRIPT,
+        _AT_ONCE,
         "sh",
         settings.data_dir,
         settings.bin_dir or "",

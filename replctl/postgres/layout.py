@@ -72,10 +72,8 @@ def layout_of(node: Node, host: HostFacts) -> Layout:
     settings = node.postgres
     known = next((one for one in host.debian_clusters if one.data_dir == settings.data_dir), None)
     config_dir = str(PurePosixPath(host.config_file).parent) if host.config_file else None
-    debian = known or _to_be(settings.data_dir, settings.port)
     theirs = known is not None or (settings.service is not ServiceManager.PG_CTL and host.has_pg_ctlcluster)
-    if not theirs:
-        debian = None
+    debian = known or (_to_be(settings.data_dir, settings.port) if theirs else None)
     if config_dir is None:
         config_dir = debian.config_dir if debian is not None and settings.service is not ServiceManager.PG_CTL else None
     return Layout(

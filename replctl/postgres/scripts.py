@@ -5,11 +5,13 @@ Every script takes its values as arguments or on stdin; nothing is ever spliced 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from psycopg.conninfo import make_conninfo
 
 from replctl.model.inventory import Inventory, Node
+from replctl.model.transfer import UNHINDERED, Transfer
+from replctl.postgres.conf_syntax import quote_setting
 from replctl.postgres.conninfo import primary_conninfo
 
 TIMED_OUT, GONE, UNCLEAN, RUNS = 3, 4, 5, 6
@@ -22,10 +24,9 @@ BUILTIN_LOCALES = ("C", "C.UTF-8")
 
 # A zombie, or another program that got the number, has no such working directory.
 ALIVE_FUNCTIONS = r"""
-real=$(readlink -f -- "$data")
 alive() {
-    pid=$(head -n 1 -- "$data/postmaster.pid" 2>/dev/null) && [ -n "$pid" ] &&
-        [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$real" ]
+    pid=; { read -r pid <"$data/postmaster.pid"; } 2>/dev/null
+    [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$data" ]
 }
 status() { sed -n '8{s/ *$//;p;}' -- "$data/postmaster.pid" 2>/dev/null; }
 late() { [ "$(date +%s)" -ge "$1" ]; }
@@ -85,26 +86,26 @@ def read_file(path: str) -> tuple[str, ...]:
     return script('[ ! -e "$1" ] || cat -- "$1"', path)
 
 
-def read_standby(directory: str) -> tuple[str, ...]:
-    """Print postgresql.auto.conf, behind a line that says whether standby.signal is there."""
-    return script(
-        '[ -e "$1/standby.signal" ] && echo standby || echo no-signal; '
-        '[ ! -e "$1/postgresql.auto.conf" ] || cat -- "$1/postgresql.auto.conf"',
-        directory,
-    )
+def make_standby(directory: str, dropped: Iterable[str], settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Have a directory follow another node, durably: the settings come last in postgresql.auto.conf, where those of
+    the names ``dropped`` go, and only then standby.signal is made. Prints ``unchanged`` where nothing had to be done.
 
-
-def write_standby(directory: str) -> tuple[str, ...]:
-    """Replace postgresql.auto.conf by stdin, and only then make standby.signal; both durable.
-
-    The names of the new files may be known beforehand: PostgreSQL takes no data directory that others can write.
+    The name of the new file may be known beforehand: PostgreSQL takes no data directory that others can write.
     """
     return script(
-        'set -e; umask 077; cd -- "$1"; cat >postgresql.auto.conf.replctl-tmp; : >standby.signal.replctl-tmp; '
-        "sync -- postgresql.auto.conf.replctl-tmp standby.signal.replctl-tmp; "
-        "mv -fT -- postgresql.auto.conf.replctl-tmp postgresql.auto.conf; "
-        "mv -fT -- standby.signal.replctl-tmp standby.signal; sync -- .",
+        r"""
+        set -e; umask 077; cd -- "$1"; names=$2 file=postgresql.auto.conf new=postgresql.auto.conf.replctl-tmp
+        shift 2
+        {
+            [ ! -e "$file" ] || sed -E "/^[[:blank:]]*($names)[[:blank:]=']/Id" -- "$file"
+            printf '%s\n' "$@"
+        } >"$new"
+        if [ -e standby.signal ] && cmp -s -- "$new" "$file"; then rm -f -- "$new"; echo unchanged; exit; fi
+        sync -- "$new"; mv -fT -- "$new" "$file"; : >standby.signal; sync -- standby.signal .
+        """,
         directory,
+        "|".join((*dropped, *settings)),
+        *(f"{name} = {quote_setting(value)}" for name, value in settings.items()),
     )
 
 
@@ -192,7 +193,14 @@ def check_settings(bin_dir: str, directory: str, config_file: str) -> tuple[str,
 
 
 def base_backup(
-    inventory: Inventory, node: Node, source: Node, *, bin_dir: str, directory: str, slot: str | None
+    inventory: Inventory,
+    node: Node,
+    source: Node,
+    *,
+    bin_dir: str,
+    directory: str,
+    slot: str | None,
+    transfer: Transfer = UNHINDERED,
 ) -> tuple[str, ...]:
     """pg_basebackup over the replication protocol; the password comes from the passfile."""
     conninfo = make_conninfo(primary_conninfo(inventory, node, source), application_name=clone_name(node))
@@ -205,6 +213,8 @@ def base_backup(
         "--progress",
         "--no-password",
         *((f"--slot={slot}",) if slot else ()),
+        *((f"--max-rate={transfer.max_rate}",) if transfer.max_rate else ()),
+        *((f"--compress={transfer.compress}",) if transfer.compress else ()),
     )
 
 
@@ -293,58 +303,6 @@ def install_staging(staging: str, marker: str, data_dir: str) -> tuple[str, ...]
         staging,
         marker,
         data_dir,
-    )
-
-
-def stop_until_shutdown_record(data_dir: str, bin_dir: str, *, seconds: float) -> tuple[str, ...]:
-    """Fast stop; prints pg_controldata once it reads ``shut down``, some 40 ms before the postmaster is gone.
-
-    Whether the postmaster lives is asked before pg_control is read: on a busy host it ends in between.
-
-    Status 3: not within ``seconds``; 4: no postmaster; 5: it ended without a clean shutdown.
-    """
-    return script(
-        "data=$1 bin=$2"
-        + ALIVE_FUNCTIONS
-        + r"""
-        alive || exit 4
-        kill -s INT "$pid" || exit 4
-        deadline=$(($(date +%s) + $3 + 1))
-        while :; do
-            alive && gone= || gone=yes
-            seen=$("$bin/pg_controldata" -D "$data")
-            case $seen in *"Database cluster state:"*" shut down
-"*) printf '%s\n' "$seen"; exit 0;; esac
-            [ -z "$gone" ] || exit 5
-            late "$deadline" && exit 3
-            sleep 0.005
-        done
-        """,
-        data_dir,
-        bin_dir,
-        str(max(1, round(seconds))),
-    )
-
-
-def stop(data_dir: str, *, seconds: float) -> tuple[str, ...]:
-    """Fast stop, until the postmaster is gone. A smart stop under way becomes a fast one.
-
-    Status 3: not within ``seconds``; 4: there is no postmaster.
-    """
-    return script(
-        "data=$1"
-        + ALIVE_FUNCTIONS
-        + r"""
-        alive || exit 4
-        kill -s INT "$pid"
-        deadline=$(($(date +%s) + $2 + 1))
-        while alive; do
-            late "$deadline" && exit 3
-            sleep 0.01
-        done
-        """,
-        data_dir,
-        str(max(1, round(seconds))),
     )
 
 

@@ -53,7 +53,7 @@ select name, setting, source, sourcefile, pending_restart
   from pg_settings where name = any(%(names)s) or pending_restart
 """
 
-_WALSENDERS: Final[LiteralString] = """
+_FOLLOWERS: Final[LiteralString] = """
        coalesce((select json_agg(w) from (
            select s.pid, application_name, host(client_addr) as client_addr, state, sent_lsn::text as sent,
                   flush_lsn::text as flushed, replay_lsn::text as replayed,
@@ -61,11 +61,18 @@ _WALSENDERS: Final[LiteralString] = """
                   extract(epoch from clock_timestamp() - reply_time) * 1000 as reply_age_ms,
                   sync_state, slot_name as slot
              from pg_stat_replication s
-             left join pg_replication_slots r on r.active_pid = s.pid) w), '[]') as walsenders
+             left join pg_replication_slots r on r.active_pid = s.pid) w), '[]') as walsenders,
+       coalesce((select json_agg(s) from (
+           select slot_name as name, slot_type as kind, active, temporary, active_pid, restart_lsn::text as restart_lsn,
+                  wal_status, safe_wal_size as safe_wal_bytes,
+                  (case when pg_is_in_recovery() then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                        else pg_current_wal_lsn() end - restart_lsn)::bigint as retained_bytes
+             from pg_replication_slots order by slot_name) s), '[]') as slots
 """
 
 # On a primary the timeline is the one of the segment being written; pg_control's is the last checkpoint's.
-# Walsenders are read in the same statement as the position, so that their lag is of one moment.
+# Walsenders and slots are read in the same statement as the position, so that their lag is of one moment, and that a
+# watched screen asks each server one thing a look.
 # A segment's time is when it was filled: what was written since the youngest one that has a minute tells the pace of
 # now, without a second look. With none so old, or on an idle primary, it is the mean of a shorter or a longer time.
 PRIMARY: Final[LiteralString] = (
@@ -81,7 +88,7 @@ select lsn::text as current, extract(epoch from clock_timestamp()) as clock_s,
        ('x' || substr(pg_walfile_name(lsn), 1, 8))::bit(32)::int as timeline,
        (select round(bytes / greatest(seconds, 1))::bigint from filled where bytes >= 0
          order by seconds < 60, abs(seconds - 60), bytes desc limit 1) as wal_bytes_per_s,"""
-    + _WALSENDERS
+    + _FOLLOWERS
     + "  from here"
 )
 
@@ -104,16 +111,8 @@ select extract(epoch from clock_timestamp()) as clock_s,
        (select row_to_json(w) from (
            select status, sender_host, sender_port, slot_name as slot, flushed_lsn::text as flushed,
                   received_tli as timeline from pg_stat_wal_receiver) w) as receiver,"""
-    + _WALSENDERS
+    + _FOLLOWERS
 )
-
-SLOTS: Final[LiteralString] = """
-select slot_name as name, slot_type as kind, active, temporary, active_pid, restart_lsn::text as restart_lsn,
-       wal_status, safe_wal_size as safe_wal_bytes,
-       (case when pg_is_in_recovery() then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
-             else pg_current_wal_lsn() end - restart_lsn)::bigint as retained_bytes
-  from pg_replication_slots order by slot_name
-"""
 
 # A password that has expired lets nobody in, as if the role had no LOGIN; nor does CONNECTION LIMIT 0.
 ROLES: Final[LiteralString] = """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -32,6 +33,8 @@ from replctl.remote.tracing import Kind, traced
 from replctl.remote.tunnel import Tunnel
 from replctl.remote.waiting import NeverCancelled
 
+KEPT_SESSIONS = 2
+"""For a node, while nobody uses them: its connections are the application's."""
 INVALID_LOGIN = "28P01"
 """PostgreSQL docs, appendix A."""
 _IDENTITY: LiteralString = "select current_setting('data_directory') as data_directory, current_setting('port') as port"
@@ -48,7 +51,8 @@ class Link:
     ssh: SshHost | None
     _sessions: list[SqlDatabase] = field(default_factory=list[SqlDatabase])
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    _observer: SqlDatabase | None = None
+    _idle: list[SqlDatabase] = field(default_factory=list[SqlDatabase])
+    """Of ``_sessions``, those that the next block of session() may have."""
 
     @property
     def name(self) -> NodeName:
@@ -61,10 +65,31 @@ class Link:
             self.ssh.connect(NeverCancelled())
         return self.shell_runner
 
-    def observer(self, *, timeout: float) -> Database:
-        if self._observer is None or not self._observer.usable:
-            self._observer = self.database(timeout=timeout)
-        return self._observer
+    @contextmanager
+    def session(self, *, timeout: float = 10.0) -> Generator[Database]:
+        database = self._take_idle() or self.database(timeout=timeout)
+        try:
+            yield database
+        except BaseException:
+            database.close()
+            raise
+        with self._turn:
+            kept = len(self._idle) < KEPT_SESSIONS
+            if kept:
+                self._idle.append(database)
+        if not kept:
+            database.close()
+
+    def _take_idle(self) -> SqlDatabase | None:
+        """The server may have ended a session while nobody used it."""
+        while True:
+            with self._turn:
+                if not self._idle:
+                    return None
+                database = self._idle.pop()
+            if database.is_idle:
+                return database
+            database.close()
 
     def database(self, dbname: str = "postgres", *, options: str = "", timeout: float = 10.0) -> SqlDatabase:
         pgconn, on_close = self._connect_as_admin(dbname, options, timeout)

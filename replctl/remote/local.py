@@ -13,7 +13,7 @@ from typing import IO
 from replctl.model.errors import UnreachableError
 from replctl.model.values import NodeName
 from replctl.remote.ports import Cancellation
-from replctl.remote.script import loader
+from replctl.remote.script import LOADER
 
 _READ_BYTES = 1 << 16
 
@@ -121,21 +121,21 @@ class LocalShells:
     node: NodeName
     account: str = field(default_factory=lambda: pwd.getpwuid(os.geteuid()).pw_name)
 
-    def open(self, script: bytes, timeout: float, cancellation: Cancellation) -> LocalPipes:
+    def open(self, timeout: float, cancellation: Cancellation) -> LocalPipes:
         del timeout, cancellation  # a local shell starts or fails at once
-        return self._start(script)
+        return self._start()
 
-    def open_urgent(self, script: bytes, timeout: float) -> LocalPipes:
+    def open_urgent(self, timeout: float) -> LocalPipes:
         del timeout
-        return self._start(script)
+        return self._start()
 
     def close(self) -> None:
         """Nothing is kept between two shells."""
 
-    def _start(self, script: bytes) -> LocalPipes:
+    def _start(self) -> LocalPipes:
         try:
             child = subprocess.Popen(
-                ("/bin/sh", "-c", loader(script)),
+                ("/bin/sh", "-c", LOADER),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -150,6 +150,4 @@ class LocalShells:
                 hint="Free memory or processes on this machine, then run the same command again.",
                 node=self.node,
             ) from error
-        pipes = LocalPipes(child)
-        pipes.queue(script)
-        return pipes
+        return LocalPipes(child)

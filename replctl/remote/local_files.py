@@ -17,7 +17,7 @@ from replctl.inventory import parse_inventory
 from replctl.model.errors import InventoryError, RefusedError, ReplctlError
 from replctl.model.inventory import Inventory
 from replctl.model.secret import LiteralSecret
-from replctl.postgres.render import Templates
+from replctl.postgres.templates import Templates
 
 _MAX_BYTES = 1024 * 1024
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH

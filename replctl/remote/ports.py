@@ -100,6 +100,11 @@ class Runner(Protocol):
         """Start a command whose stdin we keep."""
         ...
 
+    def get_ready(self, argv: Sequence[str]) -> None:
+        """Have the command wait on the host for its go, which a run() of the same words gives. It is not carried out
+        when that never comes. Raises UnreachableError, ConnectionLostError, WaitTimeoutError."""
+        ...
+
     def shielded(self) -> Runner:
         """The same runner, deaf to the operator's interrupts: for undo."""
         ...
@@ -170,9 +175,9 @@ class NodeLink(Protocol):
         """A new SQL session through psql on the host, as the OS user at its socket. Raises like database()."""
         ...
 
-    def observer(self, *, timeout: float) -> Database:
-        """The session that observation uses again and again: opened at first use, and anew after it broke.
-        Raises like database()."""
+    def session(self, *, timeout: float = 10.0) -> AbstractContextManager[Database]:
+        """A session like database()'s for the length of a block: one that an earlier block left open, or a new one.
+        The block changes nothing about the session that would outlast it. Raises like database()."""
         ...
 
     def replication_login(self, host: str, port: int, *, timeout: float) -> str:

@@ -95,6 +95,11 @@ class ShellProcess:
         with self._turn:
             return self.pipes.ended and self.pipes.status() is not None
 
+    def waits(self) -> bool:
+        """Whether it goes on, as far as its streams have told by now."""
+        self._exchange(0)
+        return not self.done
+
     def write(self, text: bytes) -> None:
         self.pipes.queue(text)
         self._send_queued()

@@ -2,7 +2,7 @@
 
 sshd hands the command string to the account's login shell, which may be fish or csh. So that string is a constant
 which every shell reads alike, and the script itself comes on stdin, before the command's own stdin. That also keeps
-it out of process lists and of sudo's log.
+it out of process lists and of sudo's log, and lets a shell be started before anybody knows what it will be asked to do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ _LIBPQ_VARIABLES = (
     "PGREQUIREAUTH PGCHANNELBINDING PGREQUIREPEER PGGSSENCMODE PGTARGETSESSIONATTRS PGLOADBALANCEHOSTS "
     "PGCONNECT_TIMEOUT PGCLIENTENCODING PGTZ PGDATESTYLE PGCTLTIMEOUT"
 )
+
+WAIT_FOR_GO = ("/bin/sh", "-c", 'read -r go && exec "$@"', "sh")
+"""Becomes the command that is appended once a line comes on stdin, which ``read`` takes byte by byte."""
 
 END_GROUP = (
     "/bin/sh",
@@ -43,18 +46,24 @@ def encoded(script: str) -> bytes:
     return script.encode("utf-8", "surrogateescape")
 
 
-def loader(script: bytes) -> str:
-    """The shell that reads ``script``, and not a byte more, from its stdin and runs it.
+LOADER = (
+    f'PATH="{SYSTEM_PATH}:$PATH";export PATH;read -r n||exit;'
+    's=$(dd bs="$n" count=1 iflag=fullblock 2>/dev/null||dd bs=1 count="$n" 2>/dev/null);eval "$s"'
+)
+"""The shell that reads what framed() made of a script, and not a byte more, from its stdin and runs it.
 
-    dd with one-byte reads: some versions of head -c read ahead and would swallow the command's own stdin. A profile
-    may have left us any PATH.
-    """
-    return f'PATH="{SYSTEM_PATH}:$PATH";export PATH;s=$(dd bs=1 count={len(script)} 2>/dev/null);eval "$s"'
+dd, since some versions of head -c read ahead and would swallow the command's own stdin; one that does not know
+fullblock says so before it reads. A profile may have left us any PATH. When stdin ends before anything came, nothing
+was asked for.
+"""
+
+LOGIN_COMMAND = f"exec /bin/sh -c '{LOADER}'"
+"""For the login shell: no character in it means anything special inside single quotes."""
 
 
-def login_command(script: bytes) -> str:
-    """The command string for the login shell: no character in it means anything special inside single quotes."""
-    return f"exec /bin/sh -c '{loader(script)}'"
+def framed(script: bytes) -> bytes:
+    """A script as LOADER reads it: behind a line with its length in bytes."""
+    return b"%d\n" % len(script) + script
 
 
 def command_script(argv: Sequence[str], token: str) -> bytes:
@@ -75,6 +84,6 @@ def command_script(argv: Sequence[str], token: str) -> bytes:
     )
 
 
-def switching_script(switch: Sequence[str], inner: bytes) -> bytes:
-    """Become another user by ``switch``, whose shell then reads ``inner`` from the same stdin."""
-    return encoded(f"exec {shell_words((*switch, '/bin/sh', '-c', loader(inner)))}\n")
+def switching_script(switch: Sequence[str]) -> bytes:
+    """Become another user by ``switch``, whose shell then reads another script from the same stdin."""
+    return encoded(f"exec {shell_words((*switch, '/bin/sh', '-c', LOADER))}\n")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replctl.model.errors import InventoryError, SecretError
 from replctl.model.inventory import Inventory
 from replctl.model.secret import CommandSecret, EnvSecret, FileSecret, LiteralSecret, Passwords, Secret, SecretSource
 from replctl.remote.local_files import read_trusted
-from replctl.remote.ports import Progress
+
+if TYPE_CHECKING:
+    from replctl.remote.ports import Progress
 
 _COMMAND_TIMEOUT = 30.0
 _MAX_BYTES = 64 * 1024

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from replctl.model.configuration import Configuration, FileEntry, LiveSetting
-from replctl.model.errors import ReplctlError
+from replctl.model.errors import ConnectionLostError
 from replctl.model.facts import (
     Primary,
     Receiver,
@@ -30,14 +30,13 @@ from replctl.remote.ports import Database, NodeLink, Row
 def read_server(link: NodeLink, node: Node, inventory: Inventory, passwords: Passwords) -> Primary | Replica:
     """Every fact, over the kept session. Raises SqlError, ConnectionLostError, UnreachableError."""
     timeout = node.ssh.connect_timeout
-    database = link.observer(timeout=timeout)
     try:
-        return read_facts(database, node, inventory, passwords)
-    except ReplctlError:
-        if database.usable:
-            raise
-    # The server was restarted since the last look, which the old session learns only by being used.
-    return read_facts(link.observer(timeout=timeout), node, inventory, passwords)
+        with link.session(timeout=timeout) as database:
+            return read_facts(database, node, inventory, passwords)
+    except ConnectionLostError:
+        # The server was restarted since the last look, which an old session may learn only by being used.
+        with link.session(timeout=timeout) as database:
+            return read_facts(database, node, inventory, passwords)
 
 
 def read_facts(database: Database, node: Node, inventory: Inventory, passwords: Passwords) -> Primary | Replica:
@@ -53,7 +52,7 @@ def read_facts(database: Database, node: Node, inventory: Inventory, passwords: 
         timeline=Timeline(role["timeline"]),
         data_directory=server["data_directory"],
         settings=settings,
-        slots=tuple(_slot(row) for row in database.fetch(statements.SLOTS)),
+        slots=tuple(_slot(row) for row in role["slots"]),
         walsenders=tuple(_walsender(row) for row in role["walsenders"]),
         roles=_roles(database, inventory, passwords),
         databases={row["name"]: row["owner"] for row in databases},
@@ -73,13 +72,13 @@ def read_positions(link: NodeLink, seen: Primary | Replica, *, timeout: float) -
 
     Raises SqlError, also when its role is another one by now, ConnectionLostError, UnreachableError.
     """
-    database = link.observer(timeout=timeout)
     replica = isinstance(seen, Replica)
-    role = _one(database, statements.REPLICA if replica else statements.PRIMARY)
+    with link.session(timeout=timeout) as database:
+        role = _one(database, statements.REPLICA if replica else statements.PRIMARY)
     server = replace(
         seen.server,
         timeline=Timeline(role["timeline"]),
-        slots=tuple(_slot(row) for row in database.fetch(statements.SLOTS)),
+        slots=tuple(_slot(row) for row in role["slots"]),
         walsenders=tuple(_walsender(row) for row in role["walsenders"]),
         clock_s=float(role["clock_s"]),
     )

@@ -17,7 +17,7 @@ from replctl.model.values import NodeName
 from replctl.remote.ports import Cancellation, Clock, CommandResult
 from replctl.remote.printable import one_line
 from replctl.remote.process import Pipes, ShellProcess, Told
-from replctl.remote.script import END_GROUP, command_script, switching_script
+from replctl.remote.script import END_GROUP, WAIT_FOR_GO, command_script, framed, switching_script
 from replctl.remote.tracing import Call, Kind, traced
 from replctl.remote.waiting import NeverCancelled
 
@@ -46,12 +46,12 @@ class Shells(Protocol):
         """The user that shells belong to, as far as it is known without asking the host."""
         ...
 
-    def open(self, script: bytes, timeout: float, cancellation: Cancellation) -> Pipes:
-        """A shell that runs ``script``. Raises UnreachableError, ConnectionLostError, and what the cancellation
-        raises."""
+    def open(self, timeout: float, cancellation: Cancellation) -> Pipes:
+        """A shell that runs the framed script which it is sent. Raises UnreachableError, ConnectionLostError, and what
+        the cancellation raises."""
         ...
 
-    def open_urgent(self, script: bytes, timeout: float) -> Pipes:
+    def open_urgent(self, timeout: float) -> Pipes:
         """Like open, but without waiting for a free session: it ends what occupies them."""
         ...
 
@@ -80,6 +80,34 @@ class _AccountOnce:
             return self.found
 
 
+@dataclass(eq=False, slots=True)
+class _Ready:
+    """Commands that wait on the host for their go."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    processes: dict[tuple[str, ...], ShellProcess] = field(default_factory=dict[tuple[str, ...], ShellProcess])
+
+    def put(self, argv: Sequence[str], process: ShellProcess) -> None:
+        with self.lock:
+            self.processes[tuple(argv)] = process
+
+    def take(self, argv: Sequence[str]) -> ShellProcess | None:
+        """The command, if it still waits as far as anybody knows."""
+        with self.lock:
+            process = self.processes.pop(tuple(argv), None)
+        if process is None or process.waits():
+            return process
+        process.pipes.close()
+        return None
+
+    def close(self) -> None:
+        """A command whose stdin ends before its go does nothing."""
+        with self.lock:
+            for process in self.processes.values():
+                process.pipes.close()
+            self.processes.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class ShellRunner:
     """Implements ports.Runner. Threads may share it."""
@@ -89,6 +117,7 @@ class ShellRunner:
     clock: Clock
     cancellation: Cancellation
     _account: _AccountOnce = field(default_factory=_AccountOnce)
+    _ready: _Ready = field(default_factory=_Ready)
 
     def run(
         self, argv: Sequence[str], *, stdin: bytes | Secret = b"", timeout: float, check: bool = True
@@ -96,7 +125,7 @@ class ShellRunner:
         deadline = self.clock.now() + timeout
         account = self._account.get(self._ask_account)
         with self._traced(argv) as call:
-            process = self._begin(argv, account, self._open(timeout))
+            process = self._go(argv) or self._begin(argv, account, self._open(timeout))
             result = self._complete(process, argv, _plain(stdin), deadline, timeout)
             call.remark = f"status {result.status}" if result.status else ""
         if check and result.status != 0:
@@ -127,26 +156,39 @@ class ShellRunner:
             raise
         return process
 
+    def get_ready(self, argv: Sequence[str]) -> None:
+        account = self._account.get(self._ask_account)
+        with self._traced(argv) as call:
+            self._ready.put(argv, self._started((*WAIT_FOR_GO, *argv), account))
+            call.remark = "waits for its go"
+
+    def _go(self, argv: Sequence[str]) -> ShellProcess | None:
+        process = self._ready.take(argv)
+        if process is not None:
+            process.cancellation = self.cancellation
+            process.pipes.queue(b"\n")
+        return process
+
     def shielded(self) -> ShellRunner:
         return replace(self, cancellation=NeverCancelled())
 
     def as_login_user(self) -> ShellRunner:
         account = Account(self.shells.account, ())
-        return replace(self, os_user=account.name, _account=_AccountOnce(found=account))
+        return replace(self, os_user=account.name, _account=_AccountOnce(found=account), _ready=_Ready())
 
     def close(self) -> None:
+        self._ready.close()
         self.shells.close()
 
-    def _open(self, timeout: float) -> Callable[[bytes], Pipes]:
-        return lambda script: self.shells.open(script, timeout, self.cancellation)
+    def _open(self, timeout: float) -> Callable[[], Pipes]:
+        return lambda: self.shells.open(timeout, self.cancellation)
 
-    def _begin(self, argv: Sequence[str], account: Account, open_shell: Callable[[bytes], Pipes]) -> ShellProcess:
+    def _begin(self, argv: Sequence[str], account: Account, open_shell: Callable[[], Pipes]) -> ShellProcess:
         token = secrets.token_hex(16)
-        script = command_script(argv, token)
-        first, *rest = (switching_script(account.switch, script), script) if account.switch else (script,)
-        pipes = open_shell(first)
-        for part in rest:
-            pipes.queue(part)
+        switching = framed(switching_script(account.switch)) if account.switch else b""
+        text = switching + framed(command_script(argv, token))
+        pipes = open_shell()
+        pipes.queue(text)
         told = Told(self.shells.node, account.name, self.os_user, switches=bool(account.switch))
         return ShellProcess(pipes, token, told, self.cancellation, self.clock, self._end_group)
 
@@ -177,7 +219,7 @@ class ShellRunner:
         account = self._account.get(deaf._ask_account)
         argv = (*END_GROUP, str(group))
         with self._traced(argv):
-            process = deaf._begin(argv, account, lambda script: self.shells.open_urgent(script, END_SECONDS))
+            process = deaf._begin(argv, account, lambda: self.shells.open_urgent(END_SECONDS))
             process.pipes.close_stdin()
             try:
                 process.finish(self.clock.now() + END_SECONDS)

@@ -16,7 +16,7 @@ from replctl.model.values import NodeName
 from replctl.remote.background import within
 from replctl.remote.dial import Dialer, Wire
 from replctl.remote.ports import Cancellation
-from replctl.remote.script import login_command
+from replctl.remote.script import LOGIN_COMMAND
 from replctl.remote.ssh_config import SshServer
 from replctl.remote.tracing import Kind, traced
 from replctl.remote.transport import keep_order
@@ -153,26 +153,26 @@ class SshHost:
                 raise
             return self._wire
 
-    def open(self, script: bytes, timeout: float, cancellation: Cancellation) -> ChannelPipes:
+    def open(self, timeout: float, cancellation: Cancellation) -> ChannelPipes:
         wire = self.connect(cancellation)
         timeout = min(timeout, _OPEN_SECONDS)
         wait = Waiting(self.dialer.clock, cancellation, min(timeout, _SESSION_WAIT_SECONDS), _SESSION_POLL_SECONDS)
         channel = wait.until(lambda: _session(self.node, wire, timeout))
         if channel is None:
             raise self._no_session()
-        return self._execute(channel, script, timeout, channel.close)
+        return self._execute(channel, timeout, channel.close)
 
-    def open_urgent(self, script: bytes, timeout: float) -> ChannelPipes:
+    def open_urgent(self, timeout: float) -> ChannelPipes:
         """When MaxSessions leaves no room, what occupies it is ended over a connection of its own."""
         wire = self.connect(NeverCancelled())
         if channel := _session(self.node, wire, timeout):
-            return self._execute(channel, script, timeout, channel.close)
+            return self._execute(channel, timeout, channel.close)
         spare = self.dialer.dial(self.settings, NeverCancelled())
         channel = _session(self.node, spare, timeout)
         if channel is None:
             spare.close()
             raise self._no_session()
-        return self._execute(channel, script, timeout, spare.close)
+        return self._execute(channel, timeout, spare.close)
 
     def open_tcp(self, host: str, port: int, timeout: float) -> paramiko.Channel:
         """A connection from the node's sshd to ``host:port``. Raises UnreachableError, ConnectionLostError."""
@@ -195,15 +195,12 @@ class SshHost:
             self._wire.close()
         self._wire = None
 
-    def _execute(
-        self, channel: paramiko.Channel, script: bytes, timeout: float, on_close: Callable[[], None]
-    ) -> ChannelPipes:
+    def _execute(self, channel: paramiko.Channel, timeout: float, on_close: Callable[[], None]) -> ChannelPipes:
         """Paramiko waits for sshd's answer without a limit."""
-        command = login_command(script)
         try:
             within(
                 timeout,
-                lambda: channel.exec_command(command),
+                lambda: channel.exec_command(LOGIN_COMMAND),
                 cancellation=NeverCancelled(),
                 discard=lambda _: on_close(),
             )
@@ -213,9 +210,7 @@ class SshHost:
         except (paramiko.SSHException, EOFError, OSError) as error:
             on_close()
             raise _lost(self.node) from error
-        pipes = ChannelPipes(self.node, channel, on_close)
-        pipes.queue(script)
-        return pipes
+        return ChannelPipes(self.node, channel, on_close)
 
     def _no_session(self) -> UnreachableError:
         return UnreachableError(

@@ -52,7 +52,7 @@ class Tunnel:
         # Wakes a thread that still waits in accept().
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        _end(self._stream)
+        end_stream(self._stream)
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +67,7 @@ class Tunnel:
             with self._listener:
                 local, _ = self._listener.accept()
         except OSError:
-            _end(self._stream)
+            end_stream(self._stream)
             return
         local.settimeout(None)
         with local:
@@ -83,12 +83,12 @@ def _copy(source: Stream, sink: Stream) -> None:
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         while chunk := source.recv(_CHUNK_BYTES):
             sink.sendall(chunk)
-    _end(sink)
-    _end(source)
+    end_stream(sink)
+    end_stream(source)
 
 
-def _end(stream: Stream) -> None:
-    """What was sent before still arrives; a blocked recv returns."""
+def end_stream(stream: Stream) -> None:
+    """What was sent before still arrives; a blocked recv returns, in whichever thread."""
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         if isinstance(stream, paramiko.Channel):
             stream.close()

@@ -210,6 +210,47 @@ def test_a_shielded_runner_is_deaf(route: Route) -> None:
             runner.run(["true"], timeout=5)
 
 
+def test_a_command_waits_for_its_go(runner: ShellRunner) -> None:
+    clock = ["sh", "-c", 'date +%s%N; cat; echo "$1" >&2', "sh", "it's"]
+    runner.get_ready(clock)
+    before = time.time_ns()
+    assert runner.run(["echo", "another one"], timeout=10).text == "another one\n"
+    result = runner.run(clock, stdin=b"line\nline", timeout=10)
+    began, _, given = result.text.partition("\n")
+    assert int(began) > before
+    assert (given, result.error_text) == ("line\nline", "it's\n")
+    assert int(runner.run(clock, timeout=10).text) > int(began), "the next run is a new command"
+
+
+def test_a_command_without_its_go_does_nothing(route: Route, marker: str) -> None:
+    with closing(route.open()) as runner:
+        runner.get_ready(["sleep", marker])
+        assert eventually(lambda: running(marker)), "it waits on the host"
+
+
+def test_a_command_that_does_not_wait_any_more_begins_anew(runner: ShellRunner, marker: str) -> None:
+    argv = ["sh", "-c", "echo here", "sh", marker]
+    runner.get_ready(argv)
+    assert eventually(lambda: running(marker))
+    for pid in running(marker):
+        os.kill(pid, 9)
+    assert eventually(lambda: not running(marker))
+    runner.run(["true"], timeout=10)  # what the host says of the one that ended comes before
+    runner.run(["true"], timeout=10)
+    assert runner.run(argv, timeout=10).text == "here\n"
+
+
+def test_what_waited_can_be_interrupted_or_shielded(route: Route, marker: str) -> None:
+    interrupt = Interrupt()
+    with closing(route.open(interrupt)) as runner:
+        for argv in (["sleep", marker], ["echo", "undone"]):
+            runner.get_ready(argv)
+        interrupt.now = True
+        assert runner.shielded().run(["echo", "undone"], timeout=5).text == "undone\n"
+        with pytest.raises(InterruptedByOperator):
+            runner.run(["sleep", marker], timeout=30)
+
+
 def test_what_leaves_the_group_survives(route: Route) -> None:
     marker = f"5{uuid.uuid4().int % 10**12:012d}"
     with closing(route.open()) as runner:

@@ -8,13 +8,12 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from psycopg import sql
 
 from replctl.model.errors import ConnectionLostError, ReplctlError, SqlError, UnreachableError
 from replctl.model.inventory import Node
@@ -22,40 +21,9 @@ from replctl.model.secret import Passwords, Secret
 from replctl.remote.ports import Database, Fleet
 from replctl.remote.sql import scram_verifier
 from tests.contract.routes import OS_USER, eventually
-from tests.contract.scratch_postgres import not_accepting, scratch
-from tests.contract.sql_site import DB1, PASSWORDS, WAYS, Site
-from tests.contract.sshd import Sshd, free_port, serving
-
-
-@pytest.fixture(scope="module")
-def site(sshd: Sshd) -> Iterator[Site]:
-    with scratch() as server:
-        site = Site(server, sshd)
-        fleet = site.fleet(site.node("local"))
-        database = fleet[DB1].database()
-        verifier = scram_verifier(database, "replicator", PASSWORDS.replication)
-        database.execute(sql.SQL("create role replicator login replication password {}").format(verifier))
-        database.execute("create role plain login password 'plain'")
-        database.execute("create role crowded login password 'crowded' connection limit 0")
-        fleet.close()
-        yield site
-
-
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def fleet(site: Site, way: str) -> Iterator[Fleet]:
-    fleet = site.fleet(site.node(way))
-    yield fleet
-    fleet.close()
-
-
-@pytest.fixture
-def database(fleet: Fleet) -> Database:
-    return fleet[DB1].database()
+from tests.contract.scratch_postgres import not_accepting
+from tests.contract.sql_site import DB1, PASSWORDS, Site
+from tests.contract.sshd import free_port, serving
 
 
 def refusal(site: Site, node: Node, passwords: Passwords = PASSWORDS, admin: str = "postgres") -> ReplctlError:

@@ -17,6 +17,7 @@ import pytest
 
 from replctl.model.errors import ConnectionLostError, InterruptedByOperator, UnreachableError, WaitTimeoutError
 from replctl.model.secret import Secret
+from replctl.remote import dial
 from replctl.remote.dial import Dialer
 from replctl.remote.ssh_config import SshConfig
 from replctl.remote.waiting import NeverCancelled, SystemClock
@@ -309,6 +310,18 @@ def test_no_local_port_is_opened(sshd: Sshd) -> None:
     assert _listening() == before
     channel.close()
     host.close()
+
+
+def test_a_connection_that_is_closed_does_not_wait_for_its_thread_to_look_up(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial, "ATTENTION_SECONDS", 600.0)
+    host = ssh_host(sshd, OS_USER)
+    transport = host.connect(NeverCancelled()).transport
+    time.sleep(0.3)  # Paramiko's own time-out of 0.1 s has passed: now its thread waits for a message
+    host.close()
+    transport.join(30)
+    assert not transport.is_alive()
 
 
 def _listening() -> set[str]:

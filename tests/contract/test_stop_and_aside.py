@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from replctl.postgres.scripts import GONE, NOT_OURS, RUNS, TIMED_OUT, install_config, set_aside, stop
+from replctl.postgres.scripts import GONE, NOT_OURS, RUNS, TIMED_OUT, install_config, set_aside
+from replctl.postgres.stopping import stop
 
 OBEDIENT = "trap 'exit 0' INT; echo ready; while :; do sleep 0.05; done"
 TOLD = "trap 'echo reload' HUP; echo ready; while :; do sleep 0.05; done"

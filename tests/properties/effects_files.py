@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from replctl.model import actions
-from replctl.model.actions import ConfigFile, Place, Promise, RoleKind
+from replctl.model import actions, repair_actions
+from replctl.model.actions import ConfigFile, Place, RoleKind
+from replctl.model.repair_actions import Promise
 from replctl.model.values import NodeName
 from tests.properties.effects import data_of, demand, running, stopped, writable
 from tests.properties.observed import wal_tail
@@ -100,13 +101,13 @@ def forget_standby(world: World, node: NodeName, _: actions.ForgetStandby) -> Wo
     return world.with_data(node, upstream=None, slot=None, signal=False)
 
 
-def recover_alone(world: World, node: NodeName, _: actions.RecoverAlone) -> World:
+def recover_alone(world: World, node: NodeName, _: repair_actions.RecoverAlone) -> World:
     """It stays a standby: standby.signal comes before the start, and is not taken away."""
     data = stopped(world, node)
     return world if data.cleanly_stopped else world.with_data(node, signal=True, state="shut down in recovery")
 
 
-def keep_diverged(world: World, node: NodeName, action: actions.KeepDivergedWal) -> World:
+def keep_diverged(world: World, node: NodeName, action: repair_actions.KeepDivergedWal) -> World:
     """Where the operator was told that there is no commit, one that is there after all is not given up."""
     stopped(world, node)
     commits = wal_tail(world, node, action.ranges).commits
@@ -120,7 +121,7 @@ def kept(world: World, node: NodeName) -> World:
     return world if there else world.with_machine(node, asides=(*asides, wal))
 
 
-def check_rewind(world: World, node: NodeName, action: actions.CheckRewind) -> World:
+def check_rewind(world: World, node: NodeName, action: repair_actions.CheckRewind) -> World:
     data, source = stopped(world, node), writable(world, action.source)
     demand(data.cleanly_stopped, "it was not stopped cleanly")
     demand(not data.recycled, "its WAL is gone")
@@ -131,9 +132,9 @@ def check_rewind(world: World, node: NodeName, action: actions.CheckRewind) -> W
     return world
 
 
-def rewind(world: World, node: NodeName, action: actions.Rewind) -> World:
+def rewind(world: World, node: NodeName, action: repair_actions.Rewind) -> World:
     """Configuration is kept, slots are not; it is a standby before anything could start it."""
-    check_rewind(world, node, actions.CheckRewind(action.source))
+    check_rewind(world, node, repair_actions.CheckRewind(action.source))
     world = kept(world, node)
     data, source = data_of(world[node]), data_of(world[action.source])
     demand(world[node].rewinding is None, "what an earlier rewind left is in the way")
@@ -153,7 +154,7 @@ def rewind(world: World, node: NodeName, action: actions.Rewind) -> World:
     return world.with_machine(node, data=None, rewinding=rewound)
 
 
-def install_rewound(world: World, node: NodeName, _: actions.InstallRewound) -> World:
+def install_rewound(world: World, node: NodeName, _: repair_actions.InstallRewound) -> World:
     demand(world[node].data is None, "something stands in its place")
     return world.with_machine(node, data=at(world, node, Place.REWOUND), rewinding=None)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from replctl.model import actions, app_actions
+from replctl.model import actions, app_actions, repair_actions
 from replctl.model.actions import RoleKind
 from replctl.model.plan import Plan, Step
 from replctl.model.values import SLOT_PREFIX, NodeName
@@ -235,6 +235,8 @@ def _away(start: World) -> set[str]:
 HARMLESS: dict[type, str] = {
     actions.CheckLogin: "asks only",
     actions.Checkpoint: "the server would make one anyway",
+    actions.GetReadyToStop: "what waits for its go ends with the connection",
+    actions.GetReadyToPromote: "what waits for its go ends with the connection",
     actions.DropStuckWalsenders: "puts the setting back itself; the standby comes back when it can",
     actions.ProveCaughtUp: "asks only",
     actions.ProbeWrite: "leaves a record in the WAL that nobody reads",
@@ -252,9 +254,9 @@ HARMLESS: dict[type, str] = {
     actions.ProveFurthest: "asks only",
     actions.SetAutostart: "without an undo for a fenced node alone, which stays down",
     actions.SettleFenceDebt: "the node was seen to be harmless",
-    actions.RecoverAlone: "replays what is there; it stays a stopped node that cannot lead",
-    actions.KeepDivergedWal: "a copy beside the data directory",
-    actions.CheckRewind: "asks only",
+    repair_actions.RecoverAlone: "replays what is there; it stays a stopped node that cannot lead",
+    repair_actions.KeepDivergedWal: "a copy beside the data directory",
+    repair_actions.CheckRewind: "asks only",
     actions.AwaitReplayed: "waits only",
     actions.AwaitPassword: "waits only",
     app_actions.PushEnv: "says what the env file says",
@@ -272,7 +274,7 @@ LASTING = (
     actions.FencePrimary,
     actions.SetAutostart,
     actions.SettleFenceDebt,
-    actions.RecoverAlone,
+    repair_actions.RecoverAlone,
 )
 """Of these, what stays: a run that fails after one of them ends incomplete, not undone."""
 

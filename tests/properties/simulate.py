@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from replctl.model import actions, app_actions
+from replctl.model import actions, app_actions, repair_actions
 from replctl.model.actions import Action
 from replctl.model.errors import ReplctlError, UnreachableError
 from replctl.model.values import NodeName
@@ -97,6 +97,8 @@ EFFECTS: dict[type, Callable[[World, Any, Any], World]] = {
     actions.RepointStandby: effects.repoint,
     actions.AwaitStreaming: effects.await_streaming,
     actions.Checkpoint: effects.checkpoint,
+    actions.GetReadyToStop: effects_changes.asks_only,
+    actions.GetReadyToPromote: effects_changes.asks_only,
     actions.DropStuckWalsenders: effects.drop_stuck,
     actions.ProveCaughtUp: effects.prove_caught_up,
     actions.Promote: effects.promote,
@@ -105,11 +107,11 @@ EFFECTS: dict[type, Callable[[World, Any, Any], World]] = {
     actions.ProveFurthest: effects.prove_furthest,
     actions.NoteFenceDebt: effects.note_debt,
     actions.SettleFenceDebt: effects.settle_debt,
-    actions.RecoverAlone: effects_files.recover_alone,
-    actions.KeepDivergedWal: effects_files.keep_diverged,
-    actions.CheckRewind: effects_files.check_rewind,
-    actions.Rewind: effects_files.rewind,
-    actions.InstallRewound: effects_files.install_rewound,
+    repair_actions.RecoverAlone: effects_files.recover_alone,
+    repair_actions.KeepDivergedWal: effects_files.keep_diverged,
+    repair_actions.CheckRewind: effects_files.check_rewind,
+    repair_actions.Rewind: effects_files.rewind,
+    repair_actions.InstallRewound: effects_files.install_rewound,
     actions.SetAside: effects_files.set_aside,
     actions.PublishEnv: effects.publish_env,
     actions.StartWithConfig: effects_changes.start_with_config,
@@ -125,7 +127,7 @@ EFFECTS: dict[type, Callable[[World, Any, Any], World]] = {
 
 def _half(world: World, node: NodeName, action: Action) -> list[World]:
     match action:
-        case actions.StopPostgres() | actions.FencePrimary() | actions.RecoverAlone() | actions.Rewind():
+        case actions.StopPostgres() | actions.FencePrimary() | repair_actions.RecoverAlone() | repair_actions.Rewind():
             return _half_of_server(world, node, action)
         case actions.InitCluster() | actions.BaseBackup() | actions.RemoveStaging():
             return _half_of_staging(world, node, action)
@@ -162,12 +164,12 @@ def _half_of_server(world: World, node: NodeName, action: Action) -> list[World]
         case actions.FencePrimary():
             signalled = world.with_data(node, signal=True)
             return [signalled, signalled.with_machine(node, running=False)]
-        case actions.RecoverAlone():
+        case repair_actions.RecoverAlone():
             begun = world.with_data(node, signal=True)
             alone = begun.with_data(node, state="in archive recovery")
             files = data_of(world[node]).files
             return [begun, alone.with_machine(node, running=True, in_recovery=True, alone=True, loaded=files)]
-        case actions.Rewind():
+        case repair_actions.Rewind():
             begun = replace(data_of(world[node]), partial=True)
             return [kept(world, node).with_machine(node, data=None, rewinding=begun)]
         case _:

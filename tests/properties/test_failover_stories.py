@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from replctl.model import actions
+from replctl.model import actions, repair_actions
 from replctl.model.plan import Plan, Refused
 from replctl.model.values import NodeName
 from replctl.planning.consent import Consent
@@ -127,7 +127,7 @@ def killed_in(world: World, intent: Intent, kind: type) -> Iterator[World]:
 
 def test_what_a_broken_rewind_left_never_gets_into_place() -> None:
     start, intent = happens(THREE, "left behind", DB1, DB2), rejoin(DB1, Consent.DISCARD)
-    (broken,) = killed_in(start, intent, actions.Rewind)
+    (broken,) = killed_in(start, intent, repair_actions.Rewind)
     broken = seen_again(broken, intent, start)
     assert codes(broken, intent) == {"broken-rewind"}
     for other in EVERY_COMMAND:

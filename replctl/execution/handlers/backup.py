@@ -6,9 +6,10 @@ from replctl.execution.context import Changed, Context, Effect, Unchanged
 from replctl.execution.handlers.files import FILE_SECONDS, begin_staging
 from replctl.execution.handlers.slots import await_release
 from replctl.model.actions import BaseBackup, CheckLogin
-from replctl.model.errors import CommandFailedError, ReplctlError, UnreachableError, WaitTimeoutError
+from replctl.model.errors import CommandFailedError, RefusedError, ReplctlError, UnreachableError, WaitTimeoutError
 from replctl.model.facts import ProblemKind
 from replctl.postgres import scripts
+from replctl.postgres.transfer import method
 from replctl.remote.ports import CommandResult, Database, Process
 from replctl.remote.printable import one_line
 
@@ -53,12 +54,19 @@ def check_login(context: Context, action: CheckLogin) -> Effect:
 
 def base_backup(context: Context, action: BaseBackup) -> Effect:
     """The whole process group ends with us: an interrupted pg_basebackup leaves a child that holds slot and WAL."""
-    directory = begin_staging(context)
     source = context.inventory.nodes[action.source]
-    command = scripts.base_backup(
-        context.inventory, context.node, source, bin_dir=context.bin_dir(), directory=directory, slot=action.slot
-    )
     with context.database(action.source) as database:
+        _check_compression(database, action)
+        directory = begin_staging(context)
+        command = scripts.base_backup(
+            context.inventory,
+            context.node,
+            source,
+            bin_dir=context.bin_dir(),
+            directory=directory,
+            slot=action.slot,
+            transfer=action.transfer,
+        )
         if action.slot is not None:
             # The copy of an interrupted run, ended just now, had it; pg_basebackup fails where it is in use.
             await_release(context, database, action.slot)
@@ -73,6 +81,22 @@ def base_backup(context: Context, action: BaseBackup) -> Effect:
         _check_slot(context, database, action)
     context.runner().run(scripts.clear_logs(directory), timeout=FILE_SECONDS)
     return Changed()
+
+
+def _check_compression(database: Database, action: BaseBackup) -> None:
+    """What a server was built with, whatever built it: wal_compression can be set to it. gzip it always knows."""
+    if action.transfer.compress is None:
+        return
+    wanted = method(action.transfer.compress)
+    known = database.fetch("select enumvals from pg_settings where name = 'wal_compression'")[0]["enumvals"]
+    if wanted in ("gzip", *known):
+        return
+    raise RefusedError(
+        f"{action.source}: its PostgreSQL was built without {wanted}",
+        code="compression",
+        hint="Say --compress server-gzip, or leave it out.",
+        node=action.source,
+    )
 
 
 def _follow(context: Context, database: Database, process: Process) -> CommandResult:

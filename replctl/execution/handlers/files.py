@@ -45,16 +45,16 @@ def write_config(context: Context, action: WriteConfig) -> Effect:
     """
     layout, data_dir = context.layout(), directory_of(context.node, action.place)
     directory = layout.config_dir if layout.is_split else data_dir
-    changed = [file for file in action.files if _text(context, f"{directory}/{file.name}") != file.text]
+    held = {file.name: _text(context, f"{directory}/{file.name}") for file in action.files}
+    changed = [file for file in action.files if held[file.name] != file.text]
     if not changed:
         return Unchanged("the files say so already")
     if layout.is_split:
         _run(context, scripts.make_config_dir(directory))
     _prepare(context, directory, data_dir, changed)
-    old = {file.name: _text(context, f"{directory}/{file.name}") for file in changed}
     _run(context, scripts.install_config(data_dir, [f"{directory}/{file.name}" for file in changed], NEW))
     if action.place is Place.LIVE:
-        _check_hba(context, directory, data_dir, tuple(ConfigFile(name, text) for name, text in old.items()))
+        _check_hba(context, directory, data_dir, tuple(ConfigFile(file.name, held[file.name]) for file in changed))
     return Changed(", ".join(file.name for file in changed))
 
 

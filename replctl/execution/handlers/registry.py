@@ -12,6 +12,7 @@ from replctl.execution.handlers import (
     failover,
     files,
     publish,
+    readiness,
     rejoin,
     roles,
     server,
@@ -20,7 +21,7 @@ from replctl.execution.handlers import (
     standby,
     switchover,
 )
-from replctl.model import actions
+from replctl.model import actions, repair_actions
 
 HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
     actions.InitCluster: server.init_cluster,
@@ -53,6 +54,8 @@ HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
     actions.RepointStandby: standby.repoint_standby,
     actions.AwaitStreaming: standby.await_streaming,
     actions.Checkpoint: server.checkpoint,
+    actions.GetReadyToStop: readiness.get_ready_to_stop,
+    actions.GetReadyToPromote: readiness.get_ready_to_promote,
     actions.DropStuckWalsenders: server.drop_stuck_walsenders,
     actions.ProveCaughtUp: switchover.prove_caught_up,
     actions.Promote: switchover.promote,
@@ -63,11 +66,11 @@ HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
     actions.ProveFurthest: failover.prove_furthest,
     actions.NoteFenceDebt: failover.note_fence_debt,
     actions.SettleFenceDebt: failover.settle_fence_debt,
-    actions.RecoverAlone: rejoin.recover_alone,
-    actions.KeepDivergedWal: rejoin.keep_diverged_wal,
-    actions.CheckRewind: rejoin.check_rewind,
-    actions.Rewind: rejoin.rewind,
-    actions.InstallRewound: rejoin.install_rewound,
+    repair_actions.RecoverAlone: rejoin.recover_alone,
+    repair_actions.KeepDivergedWal: rejoin.keep_diverged_wal,
+    repair_actions.CheckRewind: rejoin.check_rewind,
+    repair_actions.Rewind: rejoin.rewind,
+    repair_actions.InstallRewound: rejoin.install_rewound,
     actions.PublishEnv: publish.publish_env,
     actions.PushEnv: app_hosts.push_env,
     actions.EndAppSessions: app_hosts.end_app_sessions,

@@ -8,17 +8,10 @@ from replctl.execution.context import Changed, Context, Effect, Unchanged
 from replctl.execution.handlers.backup import SAID_CHARACTERS
 from replctl.execution.handlers.files import FILE_SECONDS
 from replctl.execution.handlers.server import stop_postgres
-from replctl.model.actions import (
-    CheckRewind,
-    InstallRewound,
-    KeepDivergedWal,
-    Promise,
-    RecoverAlone,
-    Rewind,
-    StopPostgres,
-)
+from replctl.model.actions import StopPostgres
 from replctl.model.errors import CommandFailedError, RefusedError, ReplctlError
 from replctl.model.host import ControlData
+from replctl.model.repair_actions import CheckRewind, InstallRewound, KeepDivergedWal, Promise, RecoverAlone, Rewind
 from replctl.model.values import Lsn, WalRange
 from replctl.postgres import repair_scripts, scripts
 from replctl.postgres.hostprobe import parse_control_data

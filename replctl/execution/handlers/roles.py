@@ -53,7 +53,7 @@ _REWIND_FUNCTIONS = (
 def create_role(context: Context, action: CreateRole) -> Effect:
     """The verifier is computed here; the password itself never leaves this machine."""
     name, password = _identity(context, action.kind)
-    with context.database(options=f"{SILENT} {COMMIT_LOCALLY}") as database:
+    with context.new_session(options=f"{SILENT} {COMMIT_LOCALLY}") as database:
         rows = database.fetch(statements.ROLES, {"names": [name]})
         found = rows[0] if rows else None
         if found and _fits(found, action.kind, password):
@@ -88,7 +88,7 @@ def _fits(row: object, kind: RoleKind, password: Secret) -> bool:
 def set_password(context: Context, action: SetPassword) -> Effect:
     """The verifier that was there stays in this process alone, for undo."""
     name, password = _identity(context, action.kind)
-    with context.database(options=f"{SILENT} {COMMIT_LOCALLY}") as database:
+    with context.new_session(options=f"{SILENT} {COMMIT_LOCALLY}") as database:
         old = _verifier(context, database, name)
         if verifier_matches(old, password):
             return Unchanged(f"{name} has it already")
@@ -104,7 +104,7 @@ def restore_password(context: Context, action: RestorePassword) -> Effect:
     old = context.stopwatch.replaced_verifier
     if old is None:
         return Unchanged(f"{name} was not changed")
-    with context.database(options=f"{SILENT} {COMMIT_LOCALLY}") as database:
+    with context.new_session(options=f"{SILENT} {COMMIT_LOCALLY}") as database:
         database.execute(_with_verifier(name, old.reveal() or None), timeout=DDL_SECONDS)
     return Changed()
 
@@ -146,7 +146,7 @@ def _with_verifier(name: str, verifier: str | None) -> sql.Composed:
 def create_database(context: Context, action: CreateDatabase) -> Effect:
     """Owned by the app role, so that it can create its tables in the schema public."""
     app = context.inventory.app
-    with context.database(options=COMMIT_LOCALLY) as database:
+    with context.new_session(options=COMMIT_LOCALLY) as database:
         rows = database.fetch(statements.DATABASES, {"name": app.database})
         owners = {row["name"]: row["owner"] for row in rows}
         if owners.get(app.database) == app.user:
@@ -162,7 +162,7 @@ def create_database(context: Context, action: CreateDatabase) -> Effect:
 def grant_rewind(context: Context, action: GrantRewind) -> Effect:
     """What a role that is no superuser needs to be pg_rewind's source (PostgreSQL docs, pg_rewind, Notes)."""
     user = context.inventory.replication.user
-    with context.database(options=COMMIT_LOCALLY) as database:
+    with context.new_session(options=COMMIT_LOCALLY) as database:
         if database.fetch(statements.REWIND_GRANTED, {"role": user})[0]["granted"]:
             return Unchanged("granted already")
         functions = sql.SQL(", ").join(sql.SQL(function) for function in _REWIND_FUNCTIONS)

@@ -21,7 +21,7 @@ from replctl.model.inventory import ServiceManager
 from replctl.model.secret import Secret
 from replctl.model.values import NodeName
 from replctl.planning.hints import restart_needed
-from replctl.postgres import scripts, starting, statements
+from replctl.postgres import scripts, starting, statements, stopping
 from replctl.postgres.hostprobe import parse_control_data
 from replctl.postgres.layout import Layout
 from replctl.postgres.settings import socket_dir
@@ -129,7 +129,7 @@ def stop_postgres(context: Context, action: StopPostgres) -> Effect:
         context.stopwatch.stopped_at = context.session.clock.now()
     _stop_unit(context, seconds)
     result = context.runner().run(
-        scripts.stop(context.node.postgres.data_dir, seconds=seconds),
+        stopping.stop(context.node.postgres.data_dir, seconds=seconds),
         timeout=seconds + ROUND_TRIP_SECONDS,
         check=False,
     )
@@ -159,7 +159,7 @@ def stop_for_switchover(context: Context, action: StopForSwitchover) -> Effect:
     context.says(f"waiting for the shutdown record of {context.name}")
     context.stopwatch.stopped_at = context.session.clock.now()
     result = context.runner().run(
-        scripts.stop_until_shutdown_record(context.node.postgres.data_dir, context.bin_dir(), seconds=seconds),
+        stop_command(context),
         timeout=seconds + ROUND_TRIP_SECONDS,
         check=False,
     )
@@ -168,6 +168,12 @@ def stop_for_switchover(context: Context, action: StopForSwitchover) -> Effect:
         context.stopwatch.shutdown_record = control.checkpoint
         return Changed(f"shutdown record at {control.checkpoint}")
     raise _stop_failed(context.name, result.status, seconds)
+
+
+def stop_command(context: Context) -> tuple[str, ...]:
+    """The same words each time, so that it can wait on the node for its go."""
+    seconds = context.inventory.timeouts.stop
+    return stopping.stop_until_shutdown_record(context.node.postgres.data_dir, context.bin_dir(), seconds=seconds)
 
 
 def _stop_failed(name: NodeName, status: int, seconds: float) -> ReplctlError:

@@ -41,7 +41,7 @@ def drop_slot(context: Context, action: DropSlot) -> Effect:
                 )
     raise WaitTimeoutError(
         f"{context.name}: slot {action.slot} is still in use",
-        hint=f"Drop it later: `select pg_drop_replication_slot('{action.slot}')` on {context.name}.",
+        hint=f"Drop it later: `SELECT pg_drop_replication_slot('{action.slot}');` on {context.name}.",
         node=context.name,
     )
 

@@ -42,17 +42,16 @@ _LOCAL = (
 
 def configure_standby(context: Context, action: ConfigureStandby) -> Effect:
     """standby.signal comes last: without the settings it would start as a standby of nobody, which is safe too."""
-    directory = directory_of(context.node, action.place)
-    settings = _settings(context, action.upstream, action.slot)
-    if action.place is Place.STAGING:
-        settings = dict.fromkeys(_LOCAL) | settings
-    runner = context.runner()
-    signal, _, old = runner.run(scripts.read_standby(directory), timeout=FILE_SECONDS).text.partition("\n")
-    new = edit_auto_conf(old, settings)
-    if new == old and signal == "standby":
+    if context.runner().run(standby_command(context, action), timeout=FILE_SECONDS).text:
         return Unchanged(f"it follows {action.upstream} already")
-    runner.run(scripts.write_standby(directory), stdin=new.encode(), timeout=FILE_SECONDS)
     return Changed()
+
+
+def standby_command(context: Context, action: ConfigureStandby) -> tuple[str, ...]:
+    """The same words each time, so that it can wait on the node for its go."""
+    dropped = _LOCAL if action.place is Place.STAGING else ()
+    settings = _settings(context, action.upstream, action.slot)
+    return scripts.make_standby(directory_of(context.node, action.place), dropped, settings)
 
 
 def forget_standby(context: Context, action: ForgetStandby) -> Effect:

@@ -94,12 +94,16 @@ def promote(context: Context, action: Promote) -> Effect:
 
 
 def _send_request(context: Context, database: Database) -> None:
-    command = scripts.promote(context.node.postgres.data_dir, context.bin_dir())
     try:
-        context.runner().run(command, timeout=COMMAND_SECONDS)
+        context.runner().run(promote_command(context), timeout=COMMAND_SECONDS)
     except ReplctlError as error:
         context.session.reporter.warn(f"{error.message}; asking over SQL instead")
         _ask_over_sql(context, database)
+
+
+def promote_command(context: Context) -> tuple[str, ...]:
+    """The same words each time, so that it can wait on the node for its go."""
+    return scripts.promote(context.node.postgres.data_dir, context.bin_dir())
 
 
 def _ask_over_sql(context: Context, database: Database) -> None:
@@ -122,8 +126,8 @@ def _in_recovery(database: Database) -> bool:
 
 
 def probe_write(context: Context, action: ProbeWrite) -> Effect:
-    """A committed record, or the words of the server why not."""
-    with context.database() as database:
+    """A committed record, or the words of the server why not, in a session like those that the application opens."""
+    with context.new_session() as database:
         position = committed_position(database)
     context.stopwatch.writable_at = context.session.clock.now()
     return Unchanged(f"wrote up to {position}")
