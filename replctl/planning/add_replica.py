@@ -21,8 +21,9 @@ from replctl.model.actions import (
     WriteConfig,
     WritePassfile,
 )
-from replctl.model.facts import Primary, ProblemKind, Replica, Stopped
+from replctl.model.facts import NoInstance, Primary, ProblemKind, Replica, Stopped
 from replctl.model.plan import Plan, Refused, Stage, Step
+from replctl.model.transfer import UNHINDERED, Transfer
 from replctl.model.values import NodeName
 from replctl.planning.amounts import human_bytes
 from replctl.planning.clone_checks import WALSENDERS_PER_CLONE, check_nodes, clones_among, free_walsenders
@@ -42,14 +43,19 @@ from replctl.planning.situation import (
     write_passfile,
 )
 from replctl.planning.states import settings_at_start, settings_in, settings_in_force, too_low
-from replctl.planning.topology import proven_replicas, slot_on, streams_from_primary, upstream_of
+from replctl.planning.topology import proven_or_listed, slot_on, streams_from_primary, upstream_of
 
 COMMAND = "add-replica"
 MEBIBYTE = 2**20
 """The unit of max_slot_wal_keep_size in pg_settings."""
 
 
-def plan_add_replica(situation: Situation, names: Sequence[NodeName], source: NodeName | None = None) -> Plan | Refused:
+def plan_add_replica(
+    situation: Situation,
+    names: Sequence[NodeName],
+    source: NodeName | None = None,
+    transfer: Transfer = UNHINDERED,
+) -> Plan | Refused:
     """What ends with every named node streaming and listed. ``source`` is a replica to copy from."""
     refusals = needs_primary(situation, COMMAND)
     primary = situation.facts.primary
@@ -57,12 +63,14 @@ def plan_add_replica(situation: Situation, names: Sequence[NodeName], source: No
         unreachable = [refusal for name in names for refusal in needs_host(situation.facts.nodes[name])]
         return situation.refuse(COMMAND, dict.fromkeys([*refusals, *unreachable]))
     refusals = check_nodes(situation, primary, names, source)
-    return situation.refuse(COMMAND, refusals) if refusals else _plan(situation, primary, names, source)
+    return situation.refuse(COMMAND, refusals) if refusals else _plan(situation, primary, names, source, transfer)
 
 
-def _plan(situation: Situation, primary: Primary, names: Sequence[NodeName], source: NodeName | None) -> Plan:
+def _plan(
+    situation: Situation, primary: Primary, names: Sequence[NodeName], source: NodeName | None, transfer: Transfer
+) -> Plan:
     clones = clones_among(situation, names)
-    others = [name for name in names if name not in clones]
+    others = [name for name in names if not isinstance(situation.facts.nodes[name], NoInstance)]
     linked = {walsender.application_name for walsender in primary.server.walsenders}
     joining = [name for name in others if name not in linked]
     stages = [
@@ -70,11 +78,11 @@ def _plan(situation: Situation, primary: Primary, names: Sequence[NodeName], sou
         Stage(tuple(refresh_hba(situation, replica.node) for replica in situation.facts.replicas)),
         side_by_side(follow_primary(situation, primary, name) for name in others),
         *(
-            side_by_side(clone(situation, primary, name, source) for name in some)
+            side_by_side(clone(situation, primary, name, source, transfer) for name in some)
             for some in _batches(clones, free_walsenders(primary) - len(joining))
         ),
     ]
-    listed = {*proven_replicas(situation.inventory, situation.facts), *_listed(situation), *names}
+    listed = {*proven_or_listed(situation.inventory, situation.facts), *names}
     return situation.plan(
         COMMAND,
         [*stages, sequence(publish(situation, primary.node, listed))],
@@ -84,12 +92,6 @@ def _plan(situation: Situation, primary: Primary, names: Sequence[NodeName], sou
             *(_little_room_for_wal(primary) if clones else ()),
         ],
     )
-
-
-def _listed(situation: Situation) -> list[NodeName]:
-    """Replicas that the env file lists and that run: one that only reconnects just now is proven by the time the file
-    is written, and left out of it otherwise."""
-    return [replica.node for replica in situation.facts.replicas if replica.node in situation.facts.env.replicas]
 
 
 def _untested_logins(situation: Situation) -> list[str]:
@@ -113,7 +115,13 @@ def _little_room_for_wal(primary: Primary) -> list[str]:
     ]
 
 
-def clone(situation: Situation, primary: Primary, name: NodeName, source: NodeName | None) -> tuple[Step, ...]:
+def clone(
+    situation: Situation,
+    primary: Primary,
+    name: NodeName,
+    source: NodeName | None,
+    transfer: Transfer = UNHINDERED,
+) -> tuple[Step, ...]:
     """A copy is made beside the node's place, put into it, and proven to stream."""
     node = situation.node(name)
     files = situation.rendered(name, primary.server.major)
@@ -137,7 +145,7 @@ def clone(situation: Situation, primary: Primary, name: NodeName, source: NodeNa
         step(
             "clone",
             name,
-            BaseBackup(of, node.slot if from_primary else None),
+            BaseBackup(of, node.slot if from_primary else None, transfer),
             f"copies {of} beside its place, where nothing can start it",
             undo=RemoveStaging(),
         ),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from replctl.model.facts import ClusterFacts, Primary, Replica, Stopped
+from replctl.model.facts import ClusterFacts, NodeFacts, Primary, Replica, Stopped
 from replctl.model.inventory import Inventory
 from replctl.model.report import NodeState
 from replctl.model.values import Lsn, NodeName, Timeline
 from replctl.planning.amounts import human_bytes
-from replctl.planning.states import is_delayed, state_of
+from replctl.planning.states import is_delayed, states_of
 from replctl.planning.topology import streams_from_primary
 
 
@@ -20,6 +21,9 @@ class Verdict(StrEnum):
     YES = "yes"
     LOSES = "loses"
     NO = "no"
+
+
+_ORDER = {verdict: place for place, verdict in enumerate(Verdict)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +57,34 @@ def without_primary(candidate: Candidate) -> str:
 
 def assess_candidates(inventory: Inventory, facts: ClusterFacts) -> tuple[Candidate, ...]:
     """Every node that is not a running primary, best first: verdict, then timeline, then received LSN."""
-    names = [name for name, node in facts.nodes.items() if not isinstance(node, Primary)]
-    found = [_assess(inventory, facts, name) for name in names]
-    return tuple(sorted(found, key=_rank))
+    return assess_by_state(inventory, facts, states_of(inventory, facts))
+
+
+def assess_by_state(
+    inventory: Inventory, facts: ClusterFacts, states: Mapping[NodeName, NodeState]
+) -> tuple[Candidate, ...]:
+    """The same, where the state of every node is known already."""
+    peers = _peers(facts)
+    nodes = [node for node in facts.nodes.values() if not isinstance(node, Primary)]
+    return tuple(sorted((_assess(inventory, facts, node, states[node.node], peers) for node in nodes), key=_rank))
 
 
 def _rank(candidate: Candidate) -> tuple[int, int, int, int]:
-    order = list(Verdict).index(candidate.verdict)
+    order = _ORDER[candidate.verdict]
     received = candidate.received.position if candidate.received else -1
     return order, candidate.lost_bytes or 0, -(candidate.timeline or 0), -received
 
 
-def _assess(inventory: Inventory, facts: ClusterFacts, name: NodeName) -> Candidate:
-    node = facts.nodes[name]
-    state = state_of(inventory, facts, node)
+def _assess(
+    inventory: Inventory, facts: ClusterFacts, node: NodeFacts, state: NodeState, peers: Mapping[Timeline, _Peers]
+) -> Candidate:
     if not isinstance(node, Replica):
-        return Candidate(name, Verdict.NO, reason=state.value)
+        return Candidate(node.node, Verdict.NO, reason=state.value)
     if len(facts.primaries) > 1:
         return _refuse(node, "more than one primary")
     if facts.primary is not None:
         return _for_switchover(inventory, facts, facts.primary, node, state)
-    return _for_failover(facts, node)
+    return _for_failover(node, peers)
 
 
 def _for_switchover(
@@ -89,16 +100,16 @@ def _for_switchover(
     return Candidate(replica.node, Verdict.YES, timeline=replica.server.timeline, received=replica.received)
 
 
-def _for_failover(facts: ClusterFacts, replica: Replica) -> Candidate:
+def _for_failover(replica: Replica, peers: Mapping[Timeline, _Peers]) -> Candidate:
     """What its link was like counts no more once the primary is gone; what the node is like does."""
-    latest = max(other.server.timeline for other in facts.replicas)
+    latest = max(peers)
     if (unfit := _unfit(replica)) is not None:
         return _refuse(replica, unfit.value)
     if replica.server.timeline < latest:
         return _refuse(replica, f"timeline {replica.server.timeline}, not {latest}")
     if replica.received is None:
         return _refuse(replica, "received nothing")
-    verdict, lost = _loss(facts, replica, replica.received)
+    verdict, lost = _loss(peers[replica.server.timeline], replica, replica.received)
     return Candidate(replica.node, verdict, lost, timeline=replica.server.timeline, received=replica.received)
 
 
@@ -110,17 +121,31 @@ def _unfit(replica: Replica) -> NodeState | None:
     return NodeState.DELAYED if is_delayed(replica) else None
 
 
-def _loss(facts: ClusterFacts, replica: Replica, received: Lsn) -> tuple[Verdict, int | None]:
+@dataclass(frozen=True, slots=True)
+class _Peers:
+    """The replicas of one timeline, and the old primary if it was stopped cleanly on it and answers."""
+
+    furthest: Lsn
+    """Of what is known to exist."""
+    old: Lsn | None
+    """Where the shutdown checkpoint's record of the old primary starts."""
+
+
+def _peers(facts: ClusterFacts) -> Mapping[Timeline, _Peers]:
+    ends: dict[Timeline, list[Lsn]] = {}
+    for replica in facts.replicas:
+        ends.setdefault(replica.server.timeline, []).append(replica.received or Lsn(0))
+    old = {timeline: _cleanly_stopped_primary(facts, timeline) for timeline in ends}
+    return {timeline: _Peers(max([*found, old[timeline] or Lsn(0)]), old[timeline]) for timeline, found in ends.items()}
+
+
+def _loss(peers: _Peers, replica: Replica, received: Lsn) -> tuple[Verdict, int | None]:
     """A cleanly stopped primary of the same timeline wrote nothing behind its shutdown checkpoint's record, and replay
     moves at record ends: replayed past that record's start, nothing is lost. Otherwise only what others received is
     known, and the old primary may have had more."""
-    peers = [r for r in facts.replicas if r.server.timeline == replica.server.timeline]
-    ends = [r.received for r in peers if r.received is not None]
-    old = _cleanly_stopped_primary(facts, replica.server.timeline)
-    furthest = max([*ends, old] if old else ends)
-    if received < furthest:
-        return Verdict.LOSES, furthest - received
-    proven = old is not None and replica.replayed is not None and replica.replayed > old
+    if received < peers.furthest:
+        return Verdict.LOSES, peers.furthest - received
+    proven = peers.old is not None and replica.replayed is not None and replica.replayed > peers.old
     return (Verdict.YES, None) if proven else (Verdict.LOSES, None)
 
 

@@ -65,10 +65,10 @@ class Case:
 
     @property
     def row(self) -> NodeReport:
-        return next(row for row in self.status.nodes if row.name == self.name)
+        return self.status.rows[self.name]
 
     def findings(self, *codes: str) -> tuple[Finding, ...]:
-        return tuple(one for one in self.status.findings if one.node == self.name and one.code in codes)
+        return tuple(one for one in self.status.findings_by_node.get(self.name, ()) if one.code in codes)
 
     def ok(self, check: str, detail: str = "") -> Check:
         return Check(check, self.name, CheckStatus.OK, detail)

@@ -51,10 +51,17 @@ def check_report(situation: Situation, checkup: Checkup, status: StatusReport) -
     cases = [Case(situation, checkup, status, name) for name in situation.inventory.nodes]
     checks = (
         *_of_cluster(situation, status),
-        *(line for case in cases for check in NODE_CHECKS for line in check(case)),
+        *(line for case in cases for line in _of_node(case)),
     )
     checks = (*checks, *_env_file(status, checks))
     return CheckReport(status.cluster, _health(status, checks), checks)
+
+
+def _of_node(case: Case) -> Iterator[Check]:
+    """Nothing is told to be well beside what is wrong with it: two checks may look at one thing in two ways."""
+    lines = [line for check in NODE_CHECKS for line in check(case)]
+    wrong = {line.name for line in lines if line.status is not CheckStatus.OK}
+    yield from (line for line in lines if line.status is not CheckStatus.OK or line.name not in wrong)
 
 
 def _of_cluster(situation: Situation, status: StatusReport) -> Iterator[Check]:

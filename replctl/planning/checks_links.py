@@ -123,7 +123,7 @@ def slots(case: Case) -> Iterator[Check]:
 
 def logins(case: Case) -> Iterator[Check]:
     """Who replicates from whom is a matter of roles, and these change: each node has to be let in at each other one."""
-    tried = [one for one in case.checkup.logins if one.source == case.name]
+    tried = case.checkup.logins_from.get(case.name, ())
     if isinstance(case.seen, Unreachable) or not tried:
         return
     failed = False

@@ -35,8 +35,7 @@ def settings(case: Case) -> Iterator[Check]:
 
 
 def _setting(case: Case, one: SettingDifference) -> Check:
-    said = _said(case, one)
-    is_now = f"is to be {said} after a restart" if one.live == one.wanted and said is not None else f"is {one.live}"
+    is_now = f"is {one.live}" if one.becomes is None else f"is to be {one.becomes} after a restart"
     detail = f"{one.name} {is_now}, and not {one.wanted}: {one.where}"
     apply = f"replctl config apply {case.name}"
     match one.needs:
@@ -49,12 +48,6 @@ def _setting(case: Case, one: SettingDifference) -> Check:
             return case.warning("restart", detail, f"{apply} --restart")
         case Needs.OVERRIDE:
             return case.failed("settings", detail, _override(case, one))
-
-
-def _said(case: Case, one: SettingDifference) -> str | None:
-    """What the line says that is in the way."""
-    entries = case.situation.facts.configurations[case.name].entries
-    return next((e.value for e in entries if (e.name, e.file, e.line) == (one.name, one.source, one.line)), None)
 
 
 def _override(case: Case, one: SettingDifference) -> str:

@@ -166,7 +166,7 @@ def _check_slot_holder(situation: Situation, primary: Primary, name: NodeName) -
     slot = slot_on(primary.server, situation.node(name).slot)
     if slot is None or not slot.active:
         return []
-    holder = next((w for w in primary.server.walsenders if w.slot == slot.name), None)
+    holder = next((w for w in primary.server.walsenders_of(slot.name) if w.slot == slot.name), None)
     if holder is not None and holder.application_name == clone_name(situation.node(name)):
         return []  # what an interrupted run left of its copy: the next one ends it
     who = f"{holder.application_name} at {holder.client_addr}" if holder else f"pid {slot.active_pid}"
@@ -190,7 +190,7 @@ def _check_name(situation: Situation, primary: Primary, name: NodeName) -> list[
             f"{name} has no data directory",
             "Give that standby another application_name, or this node another name.",
         )
-        for walsender in primary.server.walsenders
+        for walsender in primary.server.walsenders_of(name)
         if walsender.application_name == name and walsender.slot != situation.node(name).slot
     ]
 
@@ -211,10 +211,8 @@ def _check_disk(situation: Situation, name: NodeName, free: int | None) -> list[
 
 def _check_login(situation: Situation, primary: Primary, name: NodeName) -> list[Refusal]:
     """A login refused only because pg_hba.conf does not know the node yet is mended by the plan itself."""
-    problem = next(
-        (login.problem for login in situation.facts.logins if (login.source, login.target) == (name, primary.node)),
-        None,
-    )
+    login = situation.facts.logins_by_ends.get((name, primary.node))
+    problem = login.problem if login is not None else None
     if problem is None or problem.kind is ProblemKind.FORWARDING or _hba_changes(situation, primary.node):
         return []
     return [

@@ -52,7 +52,10 @@ class FileDifference:
 
 @dataclass(frozen=True, slots=True)
 class SettingDifference:
-    """A setting that is not what it should be. ``source`` and ``line`` are where its value is said today."""
+    """A setting that is not what it should be. ``source`` and ``line`` are where its value is said today.
+
+    ``said`` is what a line says that is in the way: it is in force already, or will be after the next restart.
+    """
 
     name: str
     wanted: str
@@ -60,6 +63,12 @@ class SettingDifference:
     source: str | None
     line: int | None
     needs: Needs
+    said: str | None = None
+
+    @property
+    def becomes(self) -> str | None:
+        """The value that the next restart brings, of a setting that is still as it should be."""
+        return self.said if self.live == self.wanted else None
 
     @property
     def where(self) -> str:
@@ -205,7 +214,7 @@ def _judge(
 ) -> SettingDifference | None:
     target = comparable(wanted, live)
     if later is not None and comparable(later.value, live) != target:
-        return SettingDifference(live.name, wanted, live.shown, later.file, later.line, Needs.OVERRIDE)
+        return SettingDifference(live.name, wanted, live.shown, later.file, later.line, Needs.OVERRIDE, later.value)
     if live.source not in SERVER_WIDE or comparable(live.value, live) == target:
         return None
     if live.source == COMMAND_LINE:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from replctl.model.checkup import Cause
 from replctl.model.facts import Login, Problem, ProblemKind
+from replctl.model.values import NodeName
 from replctl.planning.check_case import Case
 from replctl.planning.checks_hosts import FULL_BYTES, room
 from replctl.planning.on_node import as_root
@@ -41,9 +42,9 @@ def diagnose(case: Case) -> Diagnosis:
     return _of_log(case, reason.cause, f"its log says: {reason.words}")
 
 
-def login_between(case: Case, source: str, target: str) -> Login | None:
+def login_between(case: Case, source: NodeName, target: NodeName) -> Login | None:
     """The login that was tried from one node to another."""
-    return next((one for one in case.checkup.logins if (one.source, one.target) == (source, target)), None)
+    return next((one for one in case.checkup.logins_from.get(source, ()) if one.target == target), None)
 
 
 def _of_log(case: Case, cause: Cause, words: str) -> Diagnosis:
@@ -78,7 +79,9 @@ def of_login(case: Case, login: Login, problem: Problem) -> Diagnosis:
         node = case.situation.node(target)
         source = case.situation.node(login.source)
         port = node.postgres.port
-        detail = f"{login.source} does not reach {node.host}:{port}: {problem.message}"
+        # The words for a connection through a host are those for the host: as if its sshd were silent.
+        words = "timed out" if problem.kind is ProblemKind.TIMEOUT else problem.message
+        detail = f"{login.source} does not reach {node.host}:{port}: {words}"
         rule = ("-I", "INPUT", "-p", "tcp", "-s", source.host, "--dport", str(port), "-j", "ACCEPT")
         return Diagnosis(Cause.NETWORK, detail, as_root(node, ("iptables", *rule)))
     return Diagnosis(None, problem.message, problem.hint)

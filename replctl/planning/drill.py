@@ -165,7 +165,8 @@ def after_switchover(situation: Situation, to: NodeName) -> Situation:
         ),
         **{name: _follower(situation, facts.nodes[name], new, old, timeline) for name in followers},
     }
-    listed = tuple(name for name in situation.inventory.nodes if name in followers)
+    following = set(followers)
+    listed = tuple(name for name in situation.inventory.nodes if name in following)
     env = EnvListing(to, listed, current=True)
     return replace(situation, facts=_with_passfiles(replace(facts, nodes=nodes, env=env, logins=())))
 

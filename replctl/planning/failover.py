@@ -78,7 +78,7 @@ def _plan(situation: Situation, candidate: Replica, old: tuple[Stopped | Unreach
     name = candidate.node
     unfollowing = {one.node for one in ahead}
     siblings = tuple(other for other in siblings_of(situation, name, name) if other not in unfollowing)
-    attached = [name, *siblings]
+    attached = {name, *siblings}
 
     def runs(other: NodeName) -> bool:
         return isinstance(situation.facts.nodes[other], Replica)
@@ -103,7 +103,11 @@ def _plan(situation: Situation, candidate: Replica, old: tuple[Stopped | Unreach
         notes=[*_announced(situation, candidate, old), *(_announced_of(candidate, one) for one in ahead)],
         unfinished=[
             *left_behind(situation, (name,), "rejoin"),
-            *(f"`replctl rejoin {other}`: it has WAL that {name} lacks" for other in unfollowing if runs(other)),
+            *(
+                f"`replctl rejoin {other}`, since {other} has WAL that {name} lacks"
+                for other in unfollowing
+                if runs(other)
+            ),
         ],
     )
 

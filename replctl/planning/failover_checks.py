@@ -111,10 +111,11 @@ def _check_replay(replica: Replica) -> list[Refusal]:
             )
         ]
     if replica.paused != "not paused":
-        hint = f"Run `SELECT pg_wal_replay_resume()` on {name}, wait until it has caught up, and run this again."
+        hint = f"Run `SELECT pg_wal_replay_resume();` on {name}, wait until it has caught up, and run this again."
         return [Refusal("paused", name, f"{name} has its replay {replica.paused}", hint)]
     if is_delayed(replica):
-        hint = f"Run `ALTER SYSTEM RESET recovery_min_apply_delay`, reload {name}, and run this again."
+        reset = "`ALTER SYSTEM RESET recovery_min_apply_delay;` and `SELECT pg_reload_conf();`"
+        hint = f"Run {reset} on {name}, and run this again."
         return [Refusal("delayed", name, f"{name} replays late by its own setting", hint)]
     return []
 

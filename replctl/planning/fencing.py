@@ -70,7 +70,7 @@ def plan_with_fencing(situation: Situation, planner: Callable[[Situation], Plan 
         plan = situation.plan(planned.command, [Stage(tuple(lanes))], notes=[_note(name) for name in fenced])
         return replace(plan, refused=planned.refusals)
     lanes += [lane for name in changed if name not in fenced and (lane := _kept_down(situation, name))]
-    seen = {one.action for one in planned.steps}
+    seen = {one.action for one in planned.steps if isinstance(one.action, SettleFenceDebt)}
     settled = tuple(one for one in _settled(situation, fenced) if one.action not in seen)
     if lanes:
         notes = (*(_note(name) for name in fenced), *planned.notes)

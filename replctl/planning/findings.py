@@ -11,8 +11,8 @@ from replctl.model.values import NodeName
 from replctl.planning.candidates import Candidate, Verdict
 from replctl.planning.findings_env import env_findings
 from replctl.planning.findings_hosts import host_findings
-from replctl.planning.findings_nodes import node_findings
-from replctl.planning.findings_primaries import fence_debts, multiple_primaries
+from replctl.planning.findings_nodes import latest_timeline, node_findings, nothing_yet
+from replctl.planning.findings_primaries import fence_debts, identity_unknown, multiple_primaries
 from replctl.planning.findings_wal import wal_findings
 
 _ORDER = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
@@ -54,18 +54,12 @@ def _cluster_findings(
     if facts.system_identifier is None and any(
         not isinstance(n, NoInstance | Unreachable) for n in facts.nodes.values()
     ):
-        yield Finding(
-            Severity.WARNING,
-            "identity-unknown",
-            None,
-            "the nodes do not agree on one system identifier, so that none can be told to be foreign",
-            "Pin the cluster's own with `system_identifier` in the inventory.",
-        )
+        yield identity_unknown(facts)
 
 
 def _way_to_a_primary(inventory: Inventory, facts: ClusterFacts, candidates: tuple[Candidate, ...]) -> str:
     nodes = facts.nodes.values()
-    if all(isinstance(node, NoInstance) for node in nodes):
+    if nothing_yet(facts):
         return f"Run `replctl init-primary {next(iter(inventory.nodes))}`."
     ready = next((candidate.node for candidate in candidates if candidate.verdict is Verdict.YES), None)
     clean = [node for node in nodes if isinstance(node, Stopped) and node.control.cleanly_shut_down_primary]
@@ -74,7 +68,9 @@ def _way_to_a_primary(inventory: Inventory, facts: ClusterFacts, candidates: tup
             f"{clean[0].node} was stopped cleanly and {ready} has all of its WAL: run `replctl promote {ready}` to go "
             f"on with {ready}, or `replctl promote {clean[0].node}` to start {clean[0].node} again."
         )
-    stopped = next((n.node for n in nodes if isinstance(n, Stopped) and not n.host.standby_signal), None)
+    latest = latest_timeline(facts)
+    primaries = (n for n in nodes if isinstance(n, Stopped) and not n.host.standby_signal)
+    stopped = next((node.node for node in primaries if node.control.timeline == latest), None)
     if stopped is not None:
         return (
             f"Run `replctl init-primary {stopped}` to start {stopped} again, which loses nothing. If it cannot be "

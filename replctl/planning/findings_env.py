@@ -18,7 +18,7 @@ def env_findings(inventory: Inventory, facts: ClusterFacts, env_problem: str | N
     """``env-drift`` for each way in which the file departs from the cluster. Without one primary nobody can say."""
     file = inventory.app.env_file
     if env_problem is not None:
-        hint = f"Make {file} readable for the user who runs replctl."
+        hint = f"Make {file} a file that the user who runs replctl can read."
         message = f"{file.name} could not be read, so that nothing is known of what it lists: {env_problem}"
         yield Finding(Severity.WARNING, "env-unreadable", None, message, hint)
     elif facts.primary is not None:
@@ -36,13 +36,14 @@ def _drift(inventory: Inventory, facts: ClusterFacts, primary: NodeName) -> Iter
         found.insert(0, _finding(primary, f"{file} has {instead} as DB_PRIMARY_URL; the primary is {primary}"))
     yield from found
     if not found and not env.current:
-        yield _finding(None, f"{file} lists the right nodes, and is not as the inventory makes it in text or mode")
+        yield _finding(None, f"{file} lists the right nodes, but in text or mode it is not as the inventory makes it")
 
 
 def _replica_drift(inventory: Inventory, facts: ClusterFacts) -> Iterator[Finding]:
-    file, proven = inventory.app.env_file.name, proven_replicas(inventory, facts)
+    file, proven = inventory.app.env_file.name, set(proven_replicas(inventory, facts))
+    replicas = set(facts.env.replicas)
     for name, node in facts.nodes.items():
-        listed = name in facts.env.replicas
+        listed = name in replicas
         if listed and name not in proven:
             yield _finding(name, f"{file} lists {name} as a replica, which is not proven to be one now")
         elif not listed and name in proven:

@@ -31,7 +31,11 @@ def _configuration(name: NodeName, server: ServerFacts) -> Iterator[Finding]:
         yield Finding(Severity.INFO, "pending-restart", name, message, hint)
     if server.hba_errors:
         message = f"{name} ignores its pg_hba.conf, which has errors: {'; '.join(server.hba_errors)}"
-        hint = "Mend these lines and reload; until then the rules loaded before stay in force."
+        hint = (
+            f"`replctl config apply {name}` writes the file anew; or mend these lines there, and run "
+            f"`SELECT pg_reload_conf();` on {name}. Until then the rules loaded before stay in force, and the server "
+            "would not start again."
+        )
         yield Finding(Severity.WARNING, "hba-error", name, message, hint)
 
 

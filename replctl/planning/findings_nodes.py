@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import assert_never
 
@@ -21,8 +22,8 @@ from replctl.model.inventory import Inventory, Node
 from replctl.model.report import Finding, NodeState, Severity
 from replctl.model.values import NodeName, Timeline
 from replctl.planning.findings_replication import replication_findings
-from replctl.planning.hints import bring_back
-from replctl.planning.states import state_of
+from replctl.planning.hints import bring_back, needs_rejoin, words_of
+from replctl.planning.states import state_of, timeline_of
 from replctl.planning.synchronous import commits_wait
 from replctl.planning.topology import server_of, walsender_owner
 
@@ -34,11 +35,11 @@ def node_findings(inventory: Inventory, facts: ClusterFacts, name: NodeName) -> 
         case Unreachable():
             yield _unreachable(inventory, facts, found, node)
         case NoInstance():
-            yield _absent(facts, found)
+            yield _absent(inventory, facts, found)
         case Foreign():
             yield _foreign(facts, found)
         case Stopped():
-            yield _stopped(facts, found)
+            yield _stopped(inventory, facts, found)
             yield from _later_timeline(facts, name, found.control.timeline)
         case Silent():
             yield _silent(inventory, facts, found)
@@ -54,16 +55,16 @@ def node_findings(inventory: Inventory, facts: ClusterFacts, name: NodeName) -> 
 
 
 def _unreachable(inventory: Inventory, facts: ClusterFacts, found: Unreachable, node: Node) -> Finding:
-    message = f"{found.node} is unreachable: {found.ssh.message}"
+    message = f"{found.node} is unreachable: {words_of(found.node, found.ssh)}"
     if found.sql is not None:
-        message += f"; by SQL: {found.sql.message}"
+        message += f"; by SQL: {words_of(found.node, found.sql)}"
     sender = server_of(facts, facts.primary.node if facts.primary else None)
     if sender and any(walsender_owner(inventory, facts, w) == found.node for w in sender.walsenders):
         message += "; the primary still lists its walsender"
     return Finding(Severity.WARNING, "unreachable", found.node, message, _hint_of(found.ssh, node))
 
 
-def _absent(facts: ClusterFacts, found: NoInstance) -> Finding:
+def _absent(inventory: Inventory, facts: ClusterFacts, found: NoInstance) -> Finding:
     directory = found.host.directory
     if directory.state is DirectoryState.OTHER:
         seen = ", ".join(directory.content[:3])
@@ -80,15 +81,25 @@ def _absent(facts: ClusterFacts, found: NoInstance) -> Finding:
             "directory-unreadable",
             found.node,
             f"{found.node} has no usable instance: pg_control in {directory.path} could not be read",
-            f"Run pg_controldata on {found.node} by hand and see what it says.",
+            f"See what `pg_controldata -D {shlex.quote(directory.path)}` says on {found.node}. What cannot be saved, "
+            f"move away; then run `replctl add-replica {found.node}`.",
         )
     if found.host.broken_rewind or found.host.finished_rewind or found.host.live_rewind:
         return _rewinding(found)
     message = f"{found.node} has no instance: {directory.path} is {directory.state}"
     run = f"run `replctl add-replica {found.node}`"
-    out = f"{run.capitalize()}, or take {found.node} out of the inventory."
-    hint = out if facts.primary else f"Once a primary runs, {run}."
+    if facts.primary:
+        hint = f"{run.capitalize()}, or take {found.node} out of the inventory."
+    elif nothing_yet(facts) and found.node == next(iter(inventory.nodes)):
+        hint = f"Run `replctl init-primary {found.node}`."
+    else:
+        hint = f"Once a primary runs, {run}."
     return Finding(Severity.WARNING, "absent", found.node, message, hint)
+
+
+def nothing_yet(facts: ClusterFacts) -> bool:
+    """No node has an instance: the cluster is still to be made."""
+    return all(isinstance(node, NoInstance) for node in facts.nodes.values())
 
 
 def _rewinding(found: NoInstance) -> Finding:
@@ -114,12 +125,12 @@ def _foreign(facts: ClusterFacts, found: Foreign) -> Finding:
     return Finding(Severity.WARNING, "foreign", found.node, message, hint)
 
 
-def _stopped(facts: ClusterFacts, found: Stopped) -> Finding:
+def _stopped(inventory: Inventory, facts: ClusterFacts, found: Stopped) -> Finding:
     name, state = found.node, found.control.state
     message = f"{name} is stopped (pg_control: {state}), so that its replication figures are unknown"
     if found.host.standby_signal:
-        behind = facts.primary is not None and found.control.timeline < facts.primary.server.timeline
-        run = bring_back(name) if behind else f"run `replctl add-replica {name}` to start it."
+        astray = needs_rejoin(inventory, facts, found)
+        run = bring_back(name) if astray else f"run `replctl add-replica {name}` to start it."
         hint = run.capitalize() if facts.primary else f"Once a primary runs, {run}"
         return Finding(Severity.WARNING, "stopped", name, message, hint)
     if facts.primary:
@@ -129,9 +140,16 @@ def _stopped(facts: ClusterFacts, found: Stopped) -> Finding:
         )
     elif facts.primaries:
         hint = f"Leave {name} stopped until one primary alone runs."
+    elif latest_timeline(facts) > found.control.timeline:
+        hint = f"Once a primary runs, {bring_back(name)}"
     else:
         hint = f"Run `replctl init-primary {name}` to start it again as primary, if no other node took over."
     return Finding(Severity.WARNING, "stopped", name, f"{message}; it was a primary", hint)
+
+
+def latest_timeline(facts: ClusterFacts) -> Timeline:
+    """The latest that is known of any node; 1 where none is known."""
+    return max((timeline for node in facts.nodes.values() if (timeline := timeline_of(node))), default=Timeline(1))
 
 
 def _later_timeline(facts: ClusterFacts, name: NodeName, timeline: Timeline) -> Iterator[Finding]:
@@ -153,13 +171,14 @@ def _silent(inventory: Inventory, facts: ClusterFacts, found: Silent) -> Finding
         message = f"{name} is starting and takes no connections yet, so that its replication figures are unknown"
         hint = "Wait, and watch it with `replctl status --watch`; its server log says how far recovery is."
         return Finding(Severity.WARNING, "starting", name, message, hint)
-    message = f"{name} runs and does not answer SQL, so that its replication figures are unknown: {found.sql.message}"
+    why = words_of(name, found.sql)
+    message = f"{name} runs and does not answer SQL, so that its replication figures are unknown: {why}"
     return Finding(Severity.WARNING, "ssh-only", name, message, _hint_of(found.sql, inventory.nodes[name]))
 
 
 def _without_ssh(name: NodeName, problem: Problem | None, node: Node) -> Iterator[Finding]:
     if problem is not None:
-        message = f"{name} answers SQL and not SSH: {problem.message}"
+        message = f"{name} answers SQL and not SSH: {words_of(name, problem)}"
         yield Finding(Severity.WARNING, "sql-only", name, message, _hint_of(problem, node))
 
 

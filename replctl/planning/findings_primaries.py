@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import assert_never
 
-from replctl.model.facts import ClusterFacts, FenceDebt, Primary, Unreachable
+from replctl.model.facts import (
+    ClusterFacts,
+    FenceDebt,
+    Foreign,
+    NodeFacts,
+    NoInstance,
+    Primary,
+    Replica,
+    Silent,
+    Stopped,
+    Unreachable,
+)
 from replctl.model.report import Finding, Severity
+from replctl.model.values import SystemIdentifier
 from replctl.planning.amounts import human_bytes
 from replctl.planning.ancestry import fork_between, line_of, superseded
 from replctl.planning.fencing import owes
@@ -19,7 +32,12 @@ def multiple_primaries(facts: ClusterFacts) -> Finding:
     message = f"{len(primaries)} nodes run as primary: {each}; how far any replica is behind is unknown"
     old = superseded(facts)
     new = next((primary for primary in facts.primaries if primary not in old), None)
-    if len(old) == 1 and new is not None:
+    if len({primary.server.system_identifier for primary in primaries}) > 1:
+        hint = (
+            "They are of different clusters. Pin the one that is meant as `system_identifier` in the inventory: the "
+            "other node is then foreign, and left alone."
+        )
+    elif len(old) == 1 and new is not None:
         hint = _two_ways(new, old[0])
     elif (first := primaries[0]).server.timeline < (last := primaries[-1]).server.timeline:
         hint = (
@@ -32,6 +50,37 @@ def multiple_primaries(facts: ClusterFacts) -> Finding:
             "keeps what one of them has, and brings it back."
         )
     return Finding(Severity.CRITICAL, "multiple-primaries", None, message, hint)
+
+
+def identity_unknown(facts: ClusterFacts) -> Finding:
+    """With the identifier of every node: the operator sees which one does not belong."""
+    found: dict[str, list[str]] = {}
+    for name, node in facts.nodes.items():
+        identifier = _identifier_of(node)
+        if identifier is not None:
+            found.setdefault(str(identifier), []).append(name)
+    each = ", ".join(f"{identifier} on {' and '.join(names)}" for identifier, names in found.items())
+    return Finding(
+        Severity.WARNING,
+        "identity-unknown",
+        None,
+        f"the nodes do not agree on one system identifier, so that none can be told to be foreign: {each}",
+        "Write the cluster's own into the inventory, as `system_identifier`.",
+    )
+
+
+def _identifier_of(node: NodeFacts) -> SystemIdentifier | None:
+    match node:
+        case Primary() | Replica():
+            return node.server.system_identifier
+        case Stopped() | Silent():
+            return node.control.system_identifier
+        case Foreign():
+            return node.system_identifier
+        case Unreachable() | NoInstance():
+            return None
+        case _:
+            assert_never(node)
 
 
 def _two_ways(new: Primary, old: Primary) -> str:

@@ -14,6 +14,9 @@ from replctl.planning.rows import Lag, lag_of
 from replctl.planning.states import low_settings, replica_state
 from replctl.planning.topology import Upstream, live_receiver, server_of, upstream_of, walsender_of
 
+_NOT_RECEIVING = (NodeState.DIVERGED, NodeState.SLOT_LOST, NodeState.NOT_RECEIVING, NodeState.ARCHIVE)
+"""States whose own finding says why there is no walreceiver."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Case:
@@ -43,7 +46,7 @@ def replication_findings(inventory: Inventory, facts: ClusterFacts, replica: Rep
     case, state = _Case(inventory, facts, replica), replica_state(inventory, facts, replica)
     if state in _BY_STATE:
         yield _BY_STATE[state](case)
-    if state not in (NodeState.NOT_RECEIVING, NodeState.ARCHIVE, NodeState.SLOT_LOST) and not live_receiver(replica):
+    if state not in _NOT_RECEIVING and not live_receiver(replica):
         yield _not_receiving(case)
     yield from _walsender_missing(case)
     yield from _figures_unknown(case)
@@ -113,18 +116,20 @@ def _parameter_paused(case: _Case) -> Finding:
     name = case.replica.node
     low = low_settings(case.facts, case.replica)
     each = ", ".join(f"{setting} is {own}, the primary's {wanted}" for setting, (own, wanted) in low.items())
+    least = ", ".join(f"{setting}: {wanted}" for setting, (_, wanted) in low.items())
     hint = (
-        f"Give {name} at least the primary's values, under postgres.parameters and in its postgresql.conf; then run "
-        f"`replctl restart {name}`."
+        f"Have at least {least} under postgres.parameters in the inventory; then run "
+        f"`replctl config apply {name} --restart`."
     )
     return case.warn(NodeState.PARAMETER_PAUSED, f"{name} has paused its replay: {each}", hint)
 
 
 def _paused(case: _Case) -> Finding:
     name = case.replica.node
+    # The word of pg_get_wal_replay_pause_state() until the startup process has come to a place where it can pause.
+    asked = "; it is about to pause" if case.replica.paused == "pause requested" else ""
     message = (
-        f"{name} has its replay paused ({case.replica.paused}): its reads grow stale, "
-        "and the lag that PostgreSQL measures stands still"
+        f"{name} has its replay paused: its reads grow stale, and the lag that PostgreSQL measures stands still{asked}"
     )
     hint = f"Run `SELECT pg_wal_replay_resume();` on {name}."
     return case.warn(NodeState.PAUSED, message, hint)
@@ -178,15 +183,16 @@ def _figures_unknown(case: _Case) -> Iterator[Finding]:
     lag = case.lag
     if case.facts.primary is None or None not in (lag.unreceived_bytes, lag.unreplayed_bytes, lag.lag_ms):
         return
+    name = case.replica.node
     if lag.unreplayed_bytes is None or lag.unreceived_bytes is None:
-        reason = "it has told no position in the WAL yet"
+        message = f"how far {name} is behind is unknown: it has told no position in the WAL yet"
     else:
-        reason = "it has replayed no transaction since it was started, so that its age is unknown"
+        message = f"how old the reads of {name} are is unknown: it has replayed no transaction since it was started"
     hint = "Look again once it has received and replayed something."
     yield Finding(
         Severity.INFO,
         "lag-unknown",
-        case.replica.node,
-        f"how far {case.replica.node} is behind is unknown: {reason}",
+        name,
+        message,
         hint,
     )

@@ -10,13 +10,15 @@ from replctl.model.inventory import Inventory
 from replctl.model.report import Finding, NodeRole, NodeState, Severity, SlotReport
 from replctl.model.values import NodeName
 from replctl.planning.amounts import human_bytes, human_duration
-from replctl.planning.hints import clone_anew, give_up
+from replctl.planning.hints import clone_anew, give_up, needs_rejoin
 from replctl.planning.rows import own_slot
 from replctl.planning.states import replica_state, role_of, slot_home
 from replctl.planning.topology import is_ours, server_of, servers, slot_on, slot_owner, walsender_owner
 
 NEARLY_FULL = 0.8
 """Share of its limit from which a slot that keeps WAL is warned about."""
+FAR_SECONDS = 30 * 86_400
+"""A slot that has room for longer than this is nothing to hurry for, and nobody can tell the pace until then."""
 
 
 def wal_findings(inventory: Inventory, facts: ClusterFacts) -> Iterator[Finding]:
@@ -36,7 +38,8 @@ def _slot_missing(inventory: Inventory, facts: ClusterFacts, name: NodeName) -> 
     server = server_of(facts, home)
     if standby and server is not None and slot_on(server, inventory.nodes[name].slot) is None:
         message = f"{name} has no slot on {home}, which may remove WAL that {name} still needs"
-        hint = f"Run `replctl add-replica {name}`, which creates {inventory.nodes[name].slot}."
+        primary = facts.primary.node if facts.primary else home
+        hint = f"Run `replctl add-replica {name}`, which creates {inventory.nodes[name].slot} on {primary}."
         yield Finding(Severity.WARNING, "slot-missing", name, message, hint)
 
 
@@ -48,7 +51,7 @@ def _slot_findings(inventory: Inventory, facts: ClusterFacts, node: Primary | Re
         yield from _owned_slot(inventory, facts, node, slot, owner)
     elif not slot.active and facts.primary is not None:
         # Without one primary it may be a slot that was prepared for the role change under way.
-        yield _stale_slot(node, slot, owner)
+        yield _stale_slot(facts, node, slot, owner)
 
 
 def _owned_slot(
@@ -60,7 +63,7 @@ def _owned_slot(
         return
     if not slot.active:
         message = f"{where} is inactive and {_kept(slot)}{_full_in(own_slot(inventory, facts, owner))}"
-        yield Finding(Severity.WARNING, "slot-inactive", owner, message, _hint_for_idle(facts, owner))
+        yield Finding(Severity.WARNING, "slot-inactive", owner, message, _hint_for_idle(inventory, facts, owner))
     if slot.wal_status == "unreserved" or _share_of_limit(slot) >= NEARLY_FULL:
         left = "" if slot.safe_wal_bytes is None else f", {human_bytes(max(0, slot.safe_wal_bytes))} short of its limit"
         message = f"{where} {_kept(slot)}{left}; past max_slot_wal_keep_size it is lost"
@@ -78,17 +81,23 @@ def _lost_slot(inventory: Inventory, facts: ClusterFacts, owner: NodeName, where
     yield Finding(Severity.WARNING, "slot-lost", owner, message, hint)
 
 
-def _hint_for_idle(facts: ClusterFacts, owner: NodeName) -> str:
+def _hint_for_idle(inventory: Inventory, facts: ClusterFacts, owner: NodeName) -> str:
     found = facts.nodes[owner]
-    if isinstance(found, NoInstance | Stopped) or role_of(found) is NodeRole.REPLICA:
+    if needs_rejoin(inventory, facts, found):
+        return f"Run `replctl rejoin {owner}`, or {give_up(owner)}"
+    if isinstance(found, NoInstance) or role_of(found) is NodeRole.REPLICA:
         return f"Run `replctl add-replica {owner}`, or {give_up(owner)}"
     return f"Bring {owner} back, or {give_up(owner)}"
 
 
-def _stale_slot(node: Primary | Replica, slot: Slot, owner: NodeName) -> Finding:
+def _stale_slot(facts: ClusterFacts, node: Primary | Replica, slot: Slot, owner: NodeName) -> Finding:
+    """That of a replica on the primary is not useless: it is what the replica will stream by once it is mended."""
     what = "the node itself" if owner == node.node else f"{owner}, which does not stream from there"
     message = f"slot {slot.name} on {node.node} is inactive, made for {what}, and {_kept(slot)}"
-    return Finding(Severity.WARNING, "slot-stale", node.node, message, f"Run {_drop_sql(slot)} on {node.node}.")
+    hint = f"Run {_drop_sql(slot)} on {node.node}."
+    if owner != node.node and isinstance(node, Primary) and isinstance(facts.nodes[owner], Replica):
+        hint = f"`replctl add-replica {owner}` has {owner} stream by it. To leave {owner} as it is, r{hint[1:]}"
+    return Finding(Severity.WARNING, "slot-stale", node.node, message, hint)
 
 
 def _unlisted_slot(node: Primary | Replica, slot: Slot) -> Finding:
@@ -112,11 +121,17 @@ def _walsender_findings(inventory: Inventory, facts: ClusterFacts, node: Primary
         if walsender_owner(inventory, facts, walsender) is None:
             yield _unlisted_walsender(node, walsender)
     names = Counter(w.application_name for w in node.server.walsenders if w.state != "backup")
-    for name in inventory.nodes:
-        if names[name] > 1:
-            message = f"{names[name]} walsenders on {node.node} call themselves {name}"
-            hint = f"Give the standby that is not {name} a name of its own; a broken connection ends by itself."
-            yield Finding(Severity.WARNING, "walsender-duplicate", name, message, hint)
+    for name, number in names.items():
+        if number > 1 and name in inventory.nodes:
+            yield _duplicate_walsender(node, NodeName(name), number)
+
+
+def _duplicate_walsender(node: Primary | Replica, name: NodeName, number: int) -> Finding:
+    found = (w.client_addr for w in node.server.walsenders if w.application_name == name and w.client_addr)
+    to = " and ".join(dict.fromkeys(found))
+    message = f"{number} walsenders on {node.node} call themselves {name}{f': to {to}' if to else ''}"
+    hint = f"Give the standby that is not {name} a name of its own; a broken connection ends by itself."
+    return Finding(Severity.WARNING, "walsender-duplicate", name, message, hint)
 
 
 def _unlisted_walsender(node: Primary | Replica, walsender: Walsender) -> Finding:
@@ -132,9 +147,10 @@ def _kept(slot: Slot) -> str:
 
 def _full_in(slot: SlotReport | None) -> str:
     """Until it is lost, or the disk full, if nothing happens. Bytes of room alone say little at 3 a.m."""
-    if slot is None or slot.full_in_s is None:
+    if slot is None or slot.full_in_s is None or slot.full_in_s > FAR_SECONDS:
         return ""
-    return f"; as fast as the primary writes now, there is room for {human_duration(slot.full_in_s * 1000)} of it"
+    room = human_duration(max(1, slot.full_in_s) * 1000)
+    return f"; as fast as the primary writes now, there is room for {room} of it"
 
 
 def _share_of_limit(slot: Slot) -> float:

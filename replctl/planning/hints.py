@@ -4,8 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from replctl.model.facts import ClusterFacts, NodeFacts, Problem, Replica, Stopped
+from replctl.model.inventory import Inventory
 from replctl.model.values import NodeName
-from replctl.planning.states import ORDERED_SETTINGS
+from replctl.planning.states import ORDERED_SETTINGS, is_diverged
+
+
+def needs_rejoin(inventory: Inventory, facts: ClusterFacts, node: NodeFacts) -> bool:
+    """Whether a node may have WAL that the primary has not, so that `add-replica` does not bring it back."""
+    primary = facts.primary
+    match node:
+        case Replica():
+            return is_diverged(inventory, facts, node)
+        case Stopped():
+            on_another = primary is not None and node.control.timeline != primary.server.timeline
+            return on_another or not node.host.standby_signal
+        case _:
+            return False
+
+
+def words_of(name: NodeName, problem: Problem) -> str:
+    """What went wrong, for a sentence that has named the node already."""
+    return problem.message.removeprefix(f"{name}: ")
 
 
 def bring_back(name: NodeName) -> str:

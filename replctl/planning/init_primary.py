@@ -45,7 +45,7 @@ from replctl.planning.situation import (
     write_config,
     write_passfile,
 )
-from replctl.planning.topology import proven_replicas
+from replctl.planning.topology import proven_or_listed
 from replctl.postgres.adopted import is_known
 from replctl.postgres.conf_syntax import parse_conf
 from replctl.postgres.ownership import is_rendered_by_us
@@ -266,7 +266,7 @@ def _maintain(situation: Situation, primary: Primary) -> Plan | Refused:
         write_passfile(situation, name),
         *starts_with_host(situation, name),
         *_missing_roles(situation, name, primary.server),
-        publish(situation, name, proven_replicas(situation.inventory, situation.facts)),
+        publish(situation, name, proven_or_listed(situation.inventory, situation.facts)),
     )
     notes = [
         *unreachable_notes(situation, [name]),

@@ -27,6 +27,7 @@ from replctl.planning.publishing import end_stale_sessions
 from replctl.planning.role_change import (
     follow,
     gather,
+    get_ready,
     if_needed,
     left_behind,
     promotion,
@@ -94,6 +95,7 @@ def _switchover(situation: Situation, old: Primary, name: NodeName) -> Plan | Re
         *(write_passfile(situation, other) for other in (old.node, *siblings)),
         *slots_for(situation, candidate.server, name, (old.node, *siblings)),
         _drop_stuck(old),
+        *get_ready(situation, old.node, name),
         step(
             "checkpoint",
             old.node,
@@ -215,12 +217,12 @@ def _finish(situation: Situation, primary: Primary) -> Plan | Refused:
     name = primary.node
     stopped = [facts for facts in situation.facts.nodes.values() if isinstance(facts, Stopped)]
     returning = [f for f in stopped if _demoted(f, primary) and not has_diverged(situation.facts, f)]
-    straying = [replica for replica in situation.facts.replicas if _strays(situation, replica, name)]
-    waiting = (*(facts.node for facts in returning), *(replica.node for replica in straying))
+    straying = {replica.node: None for replica in situation.facts.replicas if _strays(situation, replica, name)}
+    waiting = (*(facts.node for facts in returning), *straying)
     lanes = [
-        *(follow(situation, replica.node, name) for replica in straying),
+        *(follow(situation, replica, name) for replica in straying),
         *(_demote_and_return(situation, facts, name) for facts in returning),
-        *(sweep(replica) for replica in situation.facts.replicas if replica not in straying),
+        *(sweep(replica) for replica in situation.facts.replicas if replica.node not in straying),
     ]
     listed = (*proven_replicas(situation.inventory, situation.facts), *waiting)
     return situation.plan(

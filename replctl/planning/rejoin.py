@@ -11,21 +11,16 @@ from collections.abc import Sequence, Set
 from replctl.model.actions import (
     AwaitStreaming,
     Checkpoint,
-    CheckRewind,
     ConfigureStandby,
     GrantRewind,
-    InstallRewound,
-    KeepDivergedWal,
     Place,
-    Promise,
-    RecoverAlone,
-    Rewind,
     SetAside,
     StartPostgres,
     StopPostgres,
 )
 from replctl.model.facts import Foreign, NoInstance, Primary, Replica, Silent, Stopped, Unreachable
 from replctl.model.plan import Plan, Refusal, Refused, Step
+from replctl.model.repair_actions import CheckRewind, InstallRewound, KeepDivergedWal, Promise, RecoverAlone, Rewind
 from replctl.model.values import NodeName
 from replctl.planning.add_replica import clone, follow_primary, keeps_wal, new_slot
 from replctl.planning.ancestry import Fork, fork_from_primary, has_diverged
@@ -173,7 +168,7 @@ def _reclone(situation: Situation, primary: Primary, facts: Stopped | Replica) -
         primary,
         name,
         (*_stop(facts), *_set_aside(facts, clone(situation, primary, name, None))),
-        [f"what stands in {path} is moved aside to {path}.replctl-aside-<time>, not deleted"],
+        [f"what stands in {path} is moved aside to {path}.replctl-aside-<UTC>, not deleted"],
     )
 
 
@@ -197,7 +192,7 @@ def _kept(situation: Situation, name: NodeName, fork: Fork) -> str:
     path = situation.node(name).postgres.data_dir
     return (
         f"{name} goes back to {fork.at}; what it has past that ({describe_tail(situation.facts, name, fork.at)}) is "
-        f"kept on {name} as {path}.replctl-aside-<time>"
+        f"kept on {name} as {path}.replctl-aside-<UTC>"
     )
 
 

@@ -7,18 +7,23 @@ from collections.abc import Iterable
 from replctl.model.facts import ClusterFacts
 from replctl.model.inventory import Inventory
 from replctl.model.report import Finding, Health, NodeReport, NodeRole, Severity, StatusReport
-from replctl.planning.candidates import assess_candidates
+from replctl.planning.candidates import assess_by_state
 from replctl.planning.findings import findings_of
 from replctl.planning.rows import EnvKnowledge, node_row, unlisted_of
+from replctl.planning.states import states_of
 
 
 def status_report(inventory: Inventory, facts: ClusterFacts, env_problem: str | None = None) -> StatusReport:
     """The report of one observation. ``facts`` hold every node of the inventory, and what the env file lists;
     ``env_problem`` says why that file could not be read, and then nothing is told of it."""
     env = EnvKnowledge.KNOWN if env_problem is None else EnvKnowledge.UNKNOWN
-    candidates = assess_candidates(inventory, facts)
+    states = states_of(inventory, facts)
+    candidates = assess_by_state(inventory, facts, states)
     verdicts = {candidate.node: candidate for candidate in candidates}
-    rows = tuple(node_row(inventory, facts, name, verdicts.get(name), env) for name in inventory.nodes)
+    rows = tuple(
+        node_row(inventory, facts, name, states[name], candidate=verdicts.get(name), env=env)
+        for name in inventory.nodes
+    )
     findings = findings_of(inventory, facts, candidates, env_problem)
     primary = facts.primary
     return StatusReport(

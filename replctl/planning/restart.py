@@ -214,7 +214,7 @@ def _check_start(primary: Primary | None, replica: Replica) -> list[Refusal]:
 
 def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
     """Once the primary has more than a standby, that one stops replaying."""
-    then = settings_at_start(primary)
+    then, waiting = settings_at_start(primary), set(waiting_for(situation, primary.node))
     raised = list(too_low(settings_in_force(primary), then))
     seen = [
         Refusal(
@@ -225,7 +225,7 @@ def _check_followers(situation: Situation, primary: Primary) -> list[Refusal]:
             f"A raised setting goes to the replicas first: `replctl config apply {replica.node} --restart`.",
         )
         for replica in situation.facts.replicas
-        if replica.node in waiting_for(situation, primary.node)
+        if replica.node in waiting
         for setting, (own, wanted) in too_low(settings_in_force(replica), then).items()
     ]
     return [*seen, *check_unseen_followers(situation, primary, raised)]

@@ -11,6 +11,8 @@ from replctl.model.actions import (
     CreateSlot,
     DropSlot,
     ForgetStandby,
+    GetReadyToPromote,
+    GetReadyToStop,
     Pending,
     Place,
     ProbeWrite,
@@ -51,6 +53,13 @@ def take_over(situation: Situation, old: NodeName, name: NodeName) -> tuple[Step
         ),
         *promotion(situation, name),
     )
+
+
+def get_ready(situation: Situation, old: NodeName, name: NodeName) -> tuple[Step, ...]:
+    """For the stop and the demotion of the one, and for the promotion of the other."""
+    why = "what is needed while writes are refused is started beforehand"
+    to_stop = GetReadyToStop(name, situation.node(old).slot)
+    return step("ready", old, to_stop, why), step("ready", name, GetReadyToPromote(), why)
 
 
 def promotion(situation: Situation, name: NodeName) -> tuple[Step, ...]:
@@ -184,7 +193,7 @@ def left_behind(situation: Situation, done: tuple[NodeName, ...], command: str =
             sentences.append(f"`replctl {command} {name}` once {name} can be reached again")
         elif isinstance(facts, Stopped):
             wanted = command if facts.host.standby_signal else "rejoin"
-            sentences.append(f"`replctl {wanted} {name}`: it is stopped")
+            sentences.append(f"`replctl {wanted} {name}`, since {name} is stopped")
         elif isinstance(facts, Silent):
             sentences.append(f"`replctl {command} {name}` once its PostgreSQL answers: {facts.sql.message}")
     return tuple(sentences)

@@ -7,6 +7,7 @@ who reads the password from a file of ours finds it there right after.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 
 from replctl.model.actions import (
@@ -90,7 +91,9 @@ def _set(situation: Situation, primary: Primary, kind: RoleKind) -> Step:
 def _spread(situation: Situation, primary: Primary, kind: RoleKind, *, new: bool) -> list[Stage]:
     match kind:
         case RoleKind.REPLICATION:
-            return [side_by_side(_follows(situation, primary, name, new=new) for name in _with_passfile(situation))]
+            streaming = _streaming(situation)
+            names = _with_passfile(situation)
+            return [side_by_side(_follows(situation, primary, name, streaming, new=new) for name in names)]
         case RoleKind.APP:
             env = publish(situation, primary.node, proven_replicas(situation.inventory, situation.facts))
             return [Stage(_knowing(situation, kind, new=new)), sequence(env)]
@@ -107,7 +110,9 @@ def _with_passfile(situation: Situation) -> list[NodeName]:
     ]
 
 
-def _follows(situation: Situation, primary: Primary, name: NodeName, *, new: bool) -> tuple[Step, ...]:
+def _follows(
+    situation: Situation, primary: Primary, name: NodeName, streaming: Set[NodeName], *, new: bool
+) -> tuple[Step, ...]:
     """Its passfile, the login with what stands there, and the link that went on meanwhile."""
     passfile = write_passfile(situation, name)
     if passfile is None and not new:
@@ -115,20 +120,18 @@ def _follows(situation: Situation, primary: Primary, name: NodeName, *, new: boo
     found = [] if passfile is None else [passfile]
     if name != primary.node:
         found.append(step("login", name, CheckLogin(primary.node), f"{name} must be let in at {primary.node} with it"))
-    return (*found, *_link(situation, primary, name))
+    return (*found, *_link(situation, primary, name, streaming))
 
 
-def _link(situation: Situation, primary: Primary, name: NodeName) -> tuple[Step, ...]:
+def _link(situation: Situation, primary: Primary, name: NodeName, streaming: Set[NodeName]) -> tuple[Step, ...]:
     replica = situation.facts.nodes[name]
     if not isinstance(replica, Replica):
         return ()
     upstream = upstream_of(situation.inventory, situation.facts, replica)
     if upstream is None or upstream.node != primary.node:
         return ()
-    streaming = step("streaming", name, AwaitStreaming(primary.node), f"{name} follows {primary.node} as before")
-    if name in _streaming(situation):
-        return (streaming,)
-    return (wake(name), streaming)
+    again = step("streaming", name, AwaitStreaming(primary.node), f"{name} follows {primary.node} as before")
+    return (again,) if name in streaming else (wake(name), again)
 
 
 def _knowing(situation: Situation, kind: RoleKind, *, new: bool) -> tuple[tuple[Step, ...], ...]:
@@ -145,9 +148,9 @@ def _knows(name: NodeName, kind: RoleKind) -> Step:
     return step("known", name, AwaitPassword(kind), f"{name} must let in whoever has the new password")
 
 
-def _streaming(situation: Situation) -> list[NodeName]:
+def _streaming(situation: Situation) -> Set[NodeName]:
     facts = situation.facts
-    return [replica.node for replica in facts.replicas if streams_from_primary(situation.inventory, facts, replica)]
+    return {replica.node for replica in facts.replicas if streams_from_primary(situation.inventory, facts, replica)}
 
 
 def _replays_late(replica: Replica) -> bool:
@@ -177,7 +180,7 @@ def _paused(situation: Situation, kind: RoleKind) -> list[Refusal]:
             "paused",
             replica.node,
             f"{replica.node}: replay is paused, and the application would be refused there with its new password",
-            f"`SELECT pg_wal_replay_resume()` on {replica.node}, then run this again.",
+            f"`SELECT pg_wal_replay_resume();` on {replica.node}, then run this again.",
         )
         for replica in situation.facts.replicas
         if replica.paused != "not paused"

@@ -7,12 +7,12 @@ from enum import Enum
 
 from replctl.model.facts import ClusterFacts, NodeFacts, Primary, Replica, ServerFacts, Slot, Walsender
 from replctl.model.inventory import Inventory
-from replctl.model.report import NodeReport, SlotReport, Unlisted
+from replctl.model.report import NodeReport, NodeState, SlotReport, Unlisted
 from replctl.model.values import Lsn, NodeName
 from replctl.planning.amounts import human_bytes
 from replctl.planning.ancestry import fork_from_primary, has_diverged
 from replctl.planning.candidates import Candidate
-from replctl.planning.states import role_of, slot_home, state_of, timeline_of
+from replctl.planning.states import role_of, slot_home, timeline_of
 from replctl.planning.topology import (
     live_receiver,
     server_of,
@@ -43,7 +43,13 @@ class Lag:
 
 
 def node_row(
-    inventory: Inventory, facts: ClusterFacts, name: NodeName, candidate: Candidate | None, env: EnvKnowledge
+    inventory: Inventory,
+    facts: ClusterFacts,
+    name: NodeName,
+    state: NodeState,
+    *,
+    candidate: Candidate | None,
+    env: EnvKnowledge,
 ) -> NodeReport:
     """The row of one node, whatever it is."""
     node, found = inventory.nodes[name], facts.nodes[name]
@@ -54,7 +60,7 @@ def node_row(
         host=node.host,
         port=node.postgres.port,
         role=role_of(found),
-        state=state_of(inventory, facts, found),
+        state=state,
         timeline=timeline_of(found),
         upstream=upstream.text if upstream else None,
         unreceived_bytes=lag.unreceived_bytes,
@@ -65,7 +71,7 @@ def node_row(
         slot=own_slot(inventory, facts, name),
         wal_free_bytes=host.wal_free_bytes if (host := facts.host_of(name)) else None,
         fork_lsn=fork_lsn(facts, found),
-        in_env=None if env is EnvKnowledge.UNKNOWN else name in (facts.env.primary, *facts.env.replicas),
+        in_env=None if env is EnvKnowledge.UNKNOWN else name in facts.env.names,
         promote=candidate.text if candidate else "",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from replctl.model.actions import (
     Action,
@@ -38,7 +39,7 @@ from replctl.postgres.adopted import CONF, adopted_config, adopted_settings, inh
 from replctl.postgres.conf_syntax import parse_conf
 from replctl.postgres.layout import layout_of
 from replctl.postgres.ownership import is_rendered_by_us
-from replctl.postgres.render import POSTGRESQL_CONF, Templates, render_config
+from replctl.postgres.render import POSTGRESQL_CONF, Renderer, Templates
 from replctl.postgres.settings import socket_dir
 
 HBA = "pg_hba.conf"
@@ -46,7 +47,7 @@ IN_PRODUCTION = "in production"
 """pg_control's word for a server that runs, or crashed, outside of recovery; beside standby.signal it is a copy's."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Situation:
     """Inventory, facts and templates: all that a planner looks at beside the intent."""
 
@@ -63,15 +64,27 @@ class Situation:
 
     def rendered(self, name: NodeName, major: int) -> tuple[ConfigFile, ...]:
         """The node's configuration files as the inventory has them now. A file of somebody else's keeps what it has."""
+        key = (name, major)
+        if key not in self._rendered:
+            self._rendered[key] = self._render(name, major)
+        return self._rendered[key]
+
+    @cached_property
+    def _rendered(self) -> dict[tuple[NodeName, int], tuple[ConfigFile, ...]]:
+        return {}
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self.inventory, self.templates)
+
+    def _render(self, name: NodeName, major: int) -> tuple[ConfigFile, ...]:
         host = self.host_of(name)
         node = self.node(name)
         files: Mapping[str, str] = host.files if host is not None else {}
         theirs = files.get(POSTGRESQL_CONF)
-        inherited = inherited_settings(theirs) if theirs is not None else self._inherited()
-        rendered = render_config(
-            self.inventory,
+        inherited = inherited_settings(theirs) if theirs is not None else self._inherited
+        rendered = self._renderer.config(
             node,
-            self.templates,
             major=major,
             socket_dir=socket_dir(node, can_link=host is not None and host.can_link_socket_dir),
             places=layout_of(node, host).places if host is not None else {},
@@ -83,6 +96,7 @@ class Situation:
         settings = adopted_settings(self.inventory, node, self._live(name, files), checksums=checksums)
         return adopted_config(files, settings, next(file.text for file in rendered if file.name == HBA))
 
+    @cached_property
     def _inherited(self) -> dict[str, str]:
         """What a new node takes over from a primary that somebody else configured."""
         return inheritable(self.facts.file_settings, self.inventory)
@@ -255,18 +269,24 @@ def write_passfile(situation: Situation, name: NodeName) -> Step | None:
 def publish(situation: Situation, primary: NodeName, replicas: Iterable[NodeName]) -> Step | None:
     """The env file, unless it lists just these nodes already, and rightly so: one that is brought back by this very
     plan may fail to come back, and is left out then. What hosts of the application have is only seen by the push."""
-    wanted = tuple(name for name in situation.inventory.nodes if name in set(replicas) and name != primary)
+    wanted = _listed(situation, primary, replicas)
     env, app = situation.facts.env, situation.inventory.app
     proven = set(wanted) <= set(proven_replicas(situation.inventory, situation.facts))
     if proven and env.current and env.primary == primary and env.replicas == wanted and not app.publish:
         return None
-    return publish_again(situation, primary, replicas)
+    return publish_again(situation, primary, wanted)
 
 
 def publish_again(situation: Situation, primary: NodeName, replicas: Iterable[NodeName]) -> Step:
     """The env file, whatever it lists now: an earlier step of the plan has written it."""
-    wanted = tuple(name for name in situation.inventory.nodes if name in set(replicas) and name != primary)
+    wanted = _listed(situation, primary, replicas)
     return step("env", None, PublishEnv(primary, wanted), "the application routes its reads and writes by this file")
+
+
+def _listed(situation: Situation, primary: NodeName, replicas: Iterable[NodeName]) -> tuple[NodeName, ...]:
+    """In the inventory's order."""
+    chosen = set(replicas) - {primary}
+    return tuple(name for name in situation.inventory.nodes if name in chosen)
 
 
 def waiting_for(situation: Situation, name: NodeName) -> tuple[NodeName, ...]:

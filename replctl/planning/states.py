@@ -13,6 +13,7 @@ from replctl.model.facts import (
     Primary,
     ProblemKind,
     Replica,
+    ServerFacts,
     Silent,
     Stopped,
     Unreachable,
@@ -97,18 +98,24 @@ def state_of(inventory: Inventory, facts: ClusterFacts, node: NodeFacts) -> Node
     return state
 
 
+def states_of(inventory: Inventory, facts: ClusterFacts) -> Mapping[NodeName, NodeState]:
+    """The state of every node."""
+    return {name: state_of(inventory, facts, node) for name, node in facts.nodes.items()}
+
+
 def replica_state(inventory: Inventory, facts: ClusterFacts, replica: Replica) -> NodeState:
     """How replication does on a node in recovery, whether or not SSH answers."""
     if is_diverged(inventory, facts, replica):
         return NodeState.DIVERGED
-    if _slot_is_lost(inventory, facts, replica):
+    sender = server_of(facts, slot_home(inventory, facts, replica))
+    if sender is not None and _slot_is_lost(inventory, sender, replica):
         return NodeState.SLOT_LOST
     if has_wrong_upstream(inventory, facts, replica):
         return NodeState.WRONG_UPSTREAM
     if live_receiver(replica) is None:
         from_archive = bool(replica.server.setting("restore_command"))
         return NodeState.ARCHIVE if from_archive else NodeState.NOT_RECEIVING
-    return _replay_state(inventory, facts, replica)
+    return _replay_state(inventory, facts, sender, replica)
 
 
 def is_diverged(inventory: Inventory, facts: ClusterFacts, replica: Replica) -> bool:
@@ -195,20 +202,18 @@ def slot_home(inventory: Inventory, facts: ClusterFacts, node: NodeFacts) -> Nod
     return facts.primary.node if facts.primary else None
 
 
-def _slot_is_lost(inventory: Inventory, facts: ClusterFacts, replica: Replica) -> bool:
-    server = server_of(facts, slot_home(inventory, facts, replica))
-    slot = slot_on(server, inventory.nodes[replica.node].slot) if server else None
+def _slot_is_lost(inventory: Inventory, sender: ServerFacts, replica: Replica) -> bool:
+    slot = slot_on(sender, inventory.nodes[replica.node].slot)
     return slot is not None and slot.wal_status == "lost"
 
 
-def _replay_state(inventory: Inventory, facts: ClusterFacts, replica: Replica) -> NodeState:
+def _replay_state(inventory: Inventory, facts: ClusterFacts, sender: ServerFacts | None, replica: Replica) -> NodeState:
     if replica.paused != "not paused":
         # The server pauses by itself, and says so in its log alone, when a setting is lower than the primary's.
         by_parameter = bool(low_settings(facts, replica))
         return NodeState.PARAMETER_PAUSED if by_parameter else NodeState.PAUSED
     if is_delayed(replica):
         return NodeState.DELAYED
-    sender = server_of(facts, slot_home(inventory, facts, replica))
     walsender = walsender_of(inventory, sender, replica) if sender else None
     if walsender is not None and walsender.state != "streaming":
         return NodeState.CATCHUP

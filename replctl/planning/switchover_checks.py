@@ -191,7 +191,7 @@ def _check_replay(candidate: Replica, old: Primary) -> list[Refusal]:
     refusals: list[Refusal] = []
     if candidate.paused != "not paused":
         refusals.append(
-            _refuse("paused", name, f"{name}: replay is paused", f"Run `select pg_wal_replay_resume()` on {name}.")
+            _refuse("paused", name, f"{name}: replay is paused", f"Run `SELECT pg_wal_replay_resume();` on {name}.")
         )
     if server.setting("recovery_min_apply_delay") not in ("", "0"):
         refusals.append(

@@ -47,7 +47,7 @@ def commits_wait(inventory: Inventory, primary: Primary) -> Iterator[Finding]:
     wanted = parse_standby_names(setting)
     streaming = [w.application_name for w in primary.server.walsenders if w.state == "streaming"]
     if wanted.lacking(streaming):
-        nodes = [NodeName(standby) for standby in streaming if standby in inventory.nodes]
+        nodes = [name for name in inventory.nodes if name in streaming]
         yield Finding(
             Severity.WARNING,
             "commits-wait",
@@ -63,6 +63,10 @@ def _too_few(found: list[str], number: int) -> str:
 
 
 def _hint(name: NodeName, nodes: list[NodeName]) -> str:
-    change = f"`ALTER SYSTEM SET {SETTING} = ...` and `SELECT pg_reload_conf();` on {name}"
-    standbys = f"whose standbys are {', '.join(nodes)}" if nodes else "which has no standbys"
-    return f"Bring these standbys back, or run {change}, {standbys}."
+    """Of the standbys that there are, any one will do: this asks for the least that is still synchronous."""
+    listed = ", ".join(f'"{node}"' if "-" in node else node for node in nodes)
+    whom, value = (f"any one of {listed}", f"ANY 1 ({listed})") if nodes else ("nobody", "")
+    return (
+        f"Bring these standbys back, or have commits on {name} wait for {whom}: run "
+        f"`ALTER SYSTEM SET {SETTING} = '{value}';` and `SELECT pg_reload_conf();` on {name}."
+    )

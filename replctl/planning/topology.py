@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from replctl.model.facts import (
     Walsender,
 )
 from replctl.model.inventory import Inventory
-from replctl.model.values import SLOT_PREFIX, NodeName
+from replctl.model.values import SLOT_PREFIX, NodeName, canonical_host
 
 DEFAULT_PORT = 5432
 
@@ -64,8 +63,8 @@ def walsender_of(inventory: Inventory, sender: ServerFacts, replica: Replica) ->
         by_slot = walsender.slot is not None and walsender.slot in (slot, used)
         return by_slot, walsender.application_name == replica.node, walsender.state == "streaming"
 
-    found = [w for w in sender.walsenders if w.state != "backup" and any(fit(w)[:2])]
-    return max(found, key=fit, default=None)
+    found = [w for w in sender.walsenders_of(replica.node, slot, used) if w.state != "backup" and any(fit(w)[:2])]
+    return max(found, key=fit, default=None) if len(found) != 1 else found[0]
 
 
 def servers(facts: ClusterFacts) -> Iterator[Primary | Replica]:
@@ -81,12 +80,12 @@ def server_of(facts: ClusterFacts, name: NodeName | None) -> ServerFacts | None:
 
 def slot_on(server: ServerFacts, name: str) -> Slot | None:
     """The slot of that name, or None."""
-    return next((slot for slot in server.slots if slot.name == name), None)
+    return server.slots_by_name.get(name)
 
 
 def slot_owner(inventory: Inventory, slot: str) -> NodeName | None:
     """The node of the inventory whose slot this is, by its name."""
-    return next((node.name for node in inventory.nodes.values() if node.slot == slot), None)
+    return inventory.nodes_by_slot.get(slot)
 
 
 def is_ours(slot: Slot) -> bool:
@@ -100,8 +99,7 @@ def walsender_owner(inventory: Inventory, facts: ClusterFacts, walsender: Walsen
         return NodeName(walsender.application_name)
     if walsender.slot is None:
         return None
-    used = {r.receiver.slot: r.node for r in facts.replicas if r.receiver and r.receiver.slot}
-    return slot_owner(inventory, walsender.slot) or used.get(walsender.slot)
+    return slot_owner(inventory, walsender.slot) or facts.receiving_by_slot.get(walsender.slot)
 
 
 def unseen_followers(inventory: Inventory, facts: ClusterFacts, sender: ServerFacts) -> tuple[NodeName, ...]:
@@ -141,24 +139,24 @@ def proven_replicas(inventory: Inventory, facts: ClusterFacts) -> tuple[NodeName
     )
 
 
+def proven_or_listed(inventory: Inventory, facts: ClusterFacts) -> tuple[NodeName, ...]:
+    """The proven replicas, and running ones that the env file lists already.
+
+    One of those that only reconnects just now is proven by the time the file is written, and left out of it with a
+    warning otherwise.
+    """
+    proven = proven_replicas(inventory, facts)
+    waiting = set(facts.env.replicas).difference(proven)
+    return (*proven, *(replica.node for replica in facts.replicas if replica.node in waiting))
+
+
 def _listed_by_primary(inventory: Inventory, facts: ClusterFacts, replica: Replica) -> bool:
     return facts.primary is not None and walsender_of(inventory, facts.primary.server, replica) is not None
 
 
 def _node_at(inventory: Inventory, host: str, port: int) -> NodeName | None:
-    wanted = _canonical(host)
-    for node in inventory.nodes.values():
-        if node.postgres.port == port and _canonical(node.host) == wanted:
-            return node.name
-    return None
-
-
-def _canonical(host: str) -> str:
-    """One spelling for the many of an IPv6 address; names know no case."""
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return host.lower()
+    known = inventory.nodes_by_address
+    return known.get((host, port)) or known.get((canonical_host(host), port))
 
 
 def _address(host: str, port: int) -> str:

@@ -38,7 +38,7 @@ from replctl.model.secret import EnvSecret
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline, slot_name
 from replctl.planning.situation import Situation
 from replctl.postgres.ownership import MARK
-from replctl.postgres.render import Templates, render_config
+from replctl.postgres.render import Renderer, Templates
 
 IDENTITY = SystemIdentifier("7277000000000000001")
 OTHER_IDENTITY = SystemIdentifier("7277000000000000999")
@@ -157,6 +157,7 @@ class ClusterBuilder:
     rendered: tuple[NodeName, ...] = ()
     inventory: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the inventory."""
+    templates: Templates = TEMPLATES
 
     def primary(
         self,
@@ -299,12 +300,13 @@ class ClusterBuilder:
     def situation(self, **facts: Any) -> Situation:
         """What a planner starts from; ``facts`` are fields of ClusterFacts, such as the logins that were tried."""
         inventory, found = self.build()
-        return Situation(inventory, replace(found, **facts), TEMPLATES)
+        return Situation(inventory, replace(found, **facts), self.templates)
 
     def build(self) -> tuple[Inventory, ClusterFacts]:
         inventory = self._inventory()
+        renderer = Renderer(inventory, self.templates)
         for name in self.rendered:
-            self._render(inventory, name)
+            self._render(renderer, name)
         for name, link in self.links.items():
             if link.upstream in self.facts:
                 self._connect(name, link)
@@ -312,12 +314,12 @@ class ClusterBuilder:
             self.facts, self.identifier, env=self.listing or self._right_listing(), debts=self.debts
         )
 
-    def _render(self, inventory: Inventory, name: NodeName) -> None:
+    def _render(self, renderer: Renderer, name: NodeName) -> None:
         facts = self.facts[name]
         if isinstance(facts, Unreachable | NoInstance) or facts.host is None:
             return
         node, host = self.nodes[name], facts.host
-        files = render_config(inventory, node, TEMPLATES, major=15, socket_dir=f"{DATA_DIR}.replctl-run")
+        files = renderer.config(node, major=15, socket_dir=f"{DATA_DIR}.replctl-run")
         known = {file.name: file.text for file in files} | dict(host.files)
         self.host(name, files=known, passfile_current=True)
 

@@ -9,6 +9,7 @@ import pytest
 from replctl.model.actions import BaseBackup, ConfigureStandby, CreateSlot, DropSlot, PublishEnv
 from replctl.model.facts import Login, ProblemKind
 from replctl.model.plan import OnFailure, Plan
+from replctl.model.transfer import Transfer
 from replctl.planning.add_replica import plan_add_replica
 from tests.unit.builders import ClusterBuilder, a_cluster, a_problem, a_walsender, mib, settings
 from tests.unit.configurations import Seen, situation_of
@@ -202,3 +203,11 @@ def test_a_listed_sibling_that_only_reconnects_stays_listed() -> None:
     assert listed == PublishEnv(DB1, (DB2, DB3))
     (unlisted,) = [step.action for step in plan(built.env("db1")).steps if step.id == "env"]
     assert unlisted == PublishEnv(DB1, (DB2,))
+
+
+def test_how_the_copy_is_sent() -> None:
+    sent = Transfer("50M", "server-lz4")
+    planned = plan_add_replica(cluster().situation(), [DB2, DB3], None, sent)
+    assert isinstance(planned, Plan)
+    copies = [step.action for step in planned.steps if isinstance(step.action, BaseBackup)]
+    assert copies == [BaseBackup(DB1, "replctl_db2", sent), BaseBackup(DB1, "replctl_db3", sent)]

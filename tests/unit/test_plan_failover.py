@@ -82,7 +82,7 @@ def test_a_stopped_one_needs_no_statement_and_is_disabled_first() -> None:
     assert steps(planned).index("demote:db1") < steps(planned).index("promote:db2")
     assert isinstance(found["demote:db1"].action, ConfigureStandby)
     assert found["demote:db1"].undo == ForgetStandby()
-    assert planned.unfinished == ("`replctl rejoin db1`: it is stopped",)
+    assert planned.unfinished == ("`replctl rejoin db1`, since db1 is stopped",)
 
 
 def test_one_that_has_standby_signal_already_keeps_it_whatever_happens() -> None:
@@ -133,7 +133,7 @@ def test_a_replica_that_has_more_stands_in_the_way() -> None:
     assert "1 MiB" in refused.refusals[0].message
     planned = plan(ahead, LOSS)
     assert "repoint:db3" not in steps(planned)
-    assert "`replctl rejoin db3`: it has WAL that db2 lacks" in planned.unfinished
+    assert "`replctl rejoin db3`, since db3 has WAL that db2 lacks" in planned.unfinished
 
 
 def test_so_does_one_that_nobody_can_ask() -> None:

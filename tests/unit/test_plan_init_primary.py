@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from replctl.model.actions import ConfigFile, Place, WriteConfig
+from replctl.model.actions import ConfigFile, Place, PublishEnv, WriteConfig
 from replctl.model.facts import ProblemKind, Role, Setting
 from replctl.model.host import DataDirectory, DebianCluster, DirectoryState, HostFacts, Staging
 from replctl.model.plan import Plan
@@ -107,6 +107,12 @@ def test_settings_that_wait_for_a_restart(waiting: list[str], words: str) -> Non
 )
 def test_only_what_differs_is_changed(fields, expected) -> None:
     assert steps(plan(changed_server(**fields))) == expected
+
+
+def test_a_listed_replica_that_is_silent_is_asked_once_more() -> None:
+    """A mended password may have brought it back until the file is written; else it is told that it is left out."""
+    (env,) = plan(made().change("db2", receiver=None).env("db1", "db2")).steps
+    assert env.action == PublishEnv(DB1, (DB2,))
 
 
 def test_what_alter_system_overrides_is_told() -> None:

@@ -113,7 +113,7 @@ def test_a_standby_that_does_not_answer_is_dropped_before_the_stop() -> None:
     [
         (three().unreachable("db4"), "`replctl add-replica db4` once db4 can be reached again"),
         (three().replica("db4").without_ssh("db4"), "`replctl add-replica db4` once db4 can be reached again"),
-        (three().stopped("db4", standby=True), "`replctl add-replica db4`: it is stopped"),
+        (three().stopped("db4", standby=True), "`replctl add-replica db4`, since db4 is stopped"),
         (
             three().silent("db4", ProblemKind.SQL_STARTING, standby=True),
             "`replctl add-replica db4` once its PostgreSQL answers: the server does not let us in",

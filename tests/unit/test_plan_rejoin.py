@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from replctl.model.actions import KeepDivergedWal, Promise, Rewind
 from replctl.model.facts import FenceDebt, WalTail
 from replctl.model.host import History, Switch
 from replctl.model.plan import Plan, Refused
+from replctl.model.repair_actions import KeepDivergedWal, Promise, Rewind
 from replctl.model.values import Lsn, Timeline, WalRange
 from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.consent import Consent
