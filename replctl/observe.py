@@ -174,7 +174,7 @@ def _file_settings(facts: ClusterFacts, fleet: Fleet, inventory: Inventory) -> d
     if facts.primary is None or facts.primary.node in facts.by_psql:
         return {}
     name = facts.primary.node
-    with closing(fleet[name].database(timeout=inventory.nodes[name].ssh.connect_timeout)) as database:
+    with fleet[name].session(timeout=inventory.nodes[name].ssh.connect_timeout) as database:
         return {row["name"]: row["setting"] for row in database.fetch(statements.FILE_SETTINGS)}
 
 
@@ -184,7 +184,7 @@ def read_configurations(
     """Of the running nodes among these; one that cannot be asked is left out."""
 
     def look(name: NodeName) -> Configuration:
-        with closing(fleet[name].database(timeout=inventory.nodes[name].ssh.connect_timeout)) as database:
+        with fleet[name].session(timeout=inventory.nodes[name].ssh.connect_timeout) as database:
             return read_configuration(database)
 
     running = [name for name in names if isinstance(facts.nodes[name], Primary | Replica)]
@@ -241,7 +241,7 @@ def _cluster_bytes(facts: ClusterFacts, fleet: Fleet, inventory: Inventory) -> i
     if facts.primary is None:
         return None
     name = facts.primary.node
-    with closing(fleet[name].database(timeout=inventory.nodes[name].ssh.connect_timeout)) as database:
+    with fleet[name].session(timeout=inventory.nodes[name].ssh.connect_timeout) as database:
         return database.fetch(statements.CLUSTER_BYTES)[0]["bytes"]
 
 
@@ -249,7 +249,7 @@ def _primary_wal(facts: ClusterFacts, fleet: Fleet, inventory: Inventory) -> tup
     if facts.primary is None:
         return None
     name = facts.primary.node
-    with closing(fleet[name].database(timeout=inventory.nodes[name].ssh.connect_timeout)) as database:
+    with fleet[name].session(timeout=inventory.nodes[name].ssh.connect_timeout) as database:
         return tuple(row["name"] for row in database.fetch(statements.WAL_SEGMENTS))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import replace
 
 from replctl.model.checkup import Archiver, Checkup, OldestQuery, ServerCheckup
@@ -60,7 +59,7 @@ def _servers(facts: ClusterFacts, fleet: Fleet, inventory: Inventory) -> dict[No
 
 
 def _server(link: NodeLink, timeout: float) -> ServerCheckup:
-    with closing(link.database(timeout=timeout)) as database:
+    with link.session(timeout=timeout) as database:
         before = time.time()
         row = database.fetch(statements.CHECKUP, timeout=timeout)[0]
         ours = (before + time.time()) / 2

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from replctl.model.actions import (
-    FencePrimary,
-    KeepDivergedWal,
-    Promise,
-    Promote,
-    SetAside,
-    StopForSwitchover,
-    StopPostgres,
-)
+from replctl.model.actions import FencePrimary, Promote, SetAside, StopForSwitchover, StopPostgres
 from replctl.model.plan import Plan
+from replctl.model.repair_actions import KeepDivergedWal, Promise
 from replctl.model.values import NodeName
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from enum import IntEnum
 from itertools import groupby
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from replctl.cli.exits import run_command
 from replctl.cli.options import Output, Tracing
 from replctl.cli.reading import EXITS, Reading, read_cluster
+from replctl.cli.render_status import UNBOUNDED
 from replctl.cli.streams import open_console, print_json
-from replctl.cli.text import escape
+from replctl.cli.text import escape, wrapped
 from replctl.execution.session import Phase
 from replctl.model.checkup import Check, CheckReport, CheckStatus
 from replctl.model.errors import ExitCode, ReplctlError, UsageError
@@ -27,6 +30,10 @@ from replctl.remote.local_files import read_template_dir
 
 _STYLES = {CheckStatus.OK: "green", CheckStatus.WARNING: "yellow", CheckStatus.FAILED: "bold red"}
 _WORDS = {CheckStatus.OK: "OK", CheckStatus.WARNING: "WARNING", CheckStatus.FAILED: "FAILED"}
+
+
+INDENT, DEEPER = 2, 4
+"""Blanks before a check, and before what goes on below it."""
 
 
 class Plugin(IntEnum):
@@ -110,11 +117,14 @@ def check_document(report: CheckReport) -> dict[str, object]:
 
 
 def print_check(report: CheckReport, console: Console) -> None:
-    """Grouped by node; a command is the last thing on its line, in one piece to be copied, however wide the screen."""
+    """Grouped by node, one line a check where that fits; a command comes last, in one piece to be copied, however wide
+    the screen."""
+    width = console.width if console.is_terminal else UNBOUNDED
     for heading, group in groupby(report.checks, key=lambda one: _heading(report, one)):
         console.print(Text(heading, style="bold"))
         for one in group:
-            console.print(_line(one), soft_wrap=True)
+            for line in _lines(one, width):
+                console.print(line, soft_wrap=True)
         console.print()
     console.print(_summary(report))
 
@@ -125,13 +135,31 @@ def _heading(report: CheckReport, one: Check) -> str:
     return "application" if one.name == ENV_FILE else f"cluster {escape(report.cluster)}"
 
 
-def _line(one: Check) -> Text:
-    text = Text.assemble(f"  {one.name}: ", (_WORDS[one.status], _STYLES[one.status]))
+def _lines(one: Check, width: int) -> Iterator[Text]:
+    """The terminal breaks what is left longer than it is wide, and copies it in one piece."""
+    words = _words(one)
+    shown: list[Text] = []
+    for line in wrapped(words.plain, width - DEEPER).split("\n"):
+        shown.append(Text(" " * (DEEPER if shown else INDENT)) + words[: len(line)])
+        words = words[len(line) + 1 :]
+    if one.command:
+        command = Text(escape(one.command), "bold cyan")
+        if len(shown[-1]) + 1 + cell_len(command.plain) <= width:
+            shown[-1] = Text(" ").join((shown[-1], command))
+        else:
+            room = DEEPER + cell_len(command.plain) <= width
+            shown.append(Text(" " * DEEPER * room) + command)
+    yield from shown
+
+
+def _words(one: Check) -> Text:
+    """With single blanks, so that a line's end takes the place of one."""
+    text = Text.assemble(f"{one.name}: ", (_WORDS[one.status], _STYLES[one.status]))
     if one.detail:
-        text.append(f" ({escape(one.detail)})", "" if one.status is not CheckStatus.OK else "dim")
+        detail = " ".join(escape(one.detail).split())
+        text.append(f" ({detail})", "" if one.status is not CheckStatus.OK else "dim")
     if one.fix:
-        text.append(". Fix: ")
-        text.append(escape(one.command or one.fix), "bold cyan" if one.command else "")
+        text.append(". Fix:" if one.command else f". Fix: {' '.join(escape(one.fix).split())}")
     return text
 
 

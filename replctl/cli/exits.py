@@ -14,17 +14,15 @@ from pathlib import Path
 import typer
 
 from replctl import __version__
-from replctl.cli.render_error import error_renderable, labelled
 from replctl.cli.streams import open_console, show, steady_streams
 from replctl.execution.state_dir import open_private, writable_state_dir
 from replctl.model.errors import ExitCode, InterruptedByOperator, ReplctlError, UsageError
 
 
 def show_misread(mistake: typer.TyperException) -> ExitCode:
-    """A command line that cannot be parsed looks like any other error. A group alone has printed its help already."""
-    if mistake.format_message():
-        with steady_streams():
-            show(open_console(sys.stderr), error_renderable(_misread(mistake)))
+    """A command line that cannot be parsed looks like any other error."""
+    with steady_streams():
+        _render(_misread(mistake))
     return ExitCode.USAGE
 
 
@@ -72,11 +70,19 @@ def _interrupted() -> ReplctlError:
 def _show_error(error: ReplctlError, on_error: Callable[[ReplctlError], None] | None) -> ExitCode:
     if on_error is not None:
         on_error(error)
-    show(open_console(sys.stderr), error_renderable(error))
+    _render(error)
     return error.exit_code
 
 
+def _render(error: ReplctlError) -> None:
+    from replctl.cli.render_error import error_renderable  # noqa: PLC0415 - Rich, which a run that ends well can spare
+
+    show(open_console(sys.stderr), error_renderable(error))
+
+
 def _show_bug(bug: Exception, state_dir: Path | None) -> None:
+    from replctl.cli.render_error import labelled  # noqa: PLC0415 - Rich, which a run that ends well can spare
+
     where = keep_traceback(bug, state_dir)
     rows = [
         ("error:", f"replctl has a bug: {type(bug).__name__}", "bold red"),

@@ -45,7 +45,8 @@ def _diff_line(line: str) -> Text:
 
 
 def _why(setting: SettingDifference) -> str:
-    values = f"{escape(setting.live)}, and should be {escape(setting.wanted)}"
+    is_now = setting.live if setting.becomes is None else f"{setting.becomes} after a restart"
+    values = f"{escape(is_now)}, and should be {escape(setting.wanted)}"
     where = escape(setting.where)
     match setting.needs:
         case Needs.OVERRIDE:

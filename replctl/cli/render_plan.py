@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from replctl.cli.step_words import action_words, step_word
-from replctl.cli.text import escape
+from replctl.cli.text import escape, wrapped
 from replctl.model.plan import Plan, Stage, Step
 
 HERE = "here"
@@ -26,8 +26,8 @@ def plan_renderable(plan: Plan, *, width: int) -> RenderableType:
         parts += [Text(), _table(plan, width), *_legend(plan)]
     if plan.notes or plan.unfinished:
         parts.append(Text())
-    parts += [_noted("note", note) for note in plan.notes]
-    parts += [_noted("left to do afterwards", deed) for deed in plan.unfinished]
+    parts += [_noted("note", note, width) for note in plan.notes]
+    parts += [_noted("left to do afterwards", deed, width) for deed in plan.unfinished]
     return Group(*parts)
 
 
@@ -36,9 +36,10 @@ def _size(plan: Plan) -> str:
     return "nothing to do" if not count else f"{count} step{'s' if count > 1 else ''}"
 
 
-def _noted(label: str, text: str) -> Text:
+def _noted(label: str, text: str, width: int) -> Text:
     first, *rest = text.split("\n")
-    return Text.assemble((f"{label}: ", "yellow"), escape(first), *(f"\n  {escape(line)}" for line in rest))
+    head = wrapped(f"{label}: {escape(first)}", width).removeprefix(f"{label}:")
+    return Text.assemble((f"{label}:", "yellow"), head, *(f"\n  {escape(line)}" for line in rest))
 
 
 def _legend(plan: Plan) -> Iterator[Text]:

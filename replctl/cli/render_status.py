@@ -4,17 +4,16 @@ enough. Nothing is cut off, and nothing depends on colour or on box characters."
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from replctl.cli.render_drill import drill_line
-from replctl.cli.status_cells import COLUMNS, Cells, Column, cells_of, short_cells_of
+from replctl.cli.status_cells import COLUMNS, Cells, Column, cells_of, short_cells_of, tight_cells_of
 from replctl.cli.text import escape, human_bytes, wrapped
 from replctl.model.report import Finding, Health, NodeReport, Severity, StatusReport, Unlisted
 
@@ -43,13 +42,15 @@ class Layout(Enum):
     WIDE = "one line a node"
     TERSE = "one line a node, without what is said elsewhere too"
     FOLDED = "two lines a node"
+    TIGHT = "two lines a node, without why it cannot be promoted"
     BLOCKS = "a block of lines a node"
 
 
 def print_status(report: StatusReport, console: Console) -> None:
     """Show the report: fitted to a terminal, in stable plain columns anywhere else."""
     if console.is_terminal:
-        console.print(status_renderable(report, width=console.width))
+        # What is longer than a line is left to the terminal to break: then it is copied in one piece.
+        console.print(status_renderable(report, width=console.width), soft_wrap=True)
     else:
         console.out(status_text(report), end="", highlight=False)
 
@@ -58,13 +59,13 @@ def status_text(report: StatusReport, *, width: int = UNBOUNDED) -> str:
     """The report as plain text without trailing blanks, fitted to ``width`` columns."""
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, color_system=None, force_terminal=False, highlight=False, emoji=False)
-    console.print(status_renderable(report, width=width))
+    console.print(status_renderable(report, width=width), soft_wrap=True)
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
 
 
 def status_renderable(report: StatusReport, *, width: int, layouts: Iterable[Layout] = tuple(Layout)) -> RenderableType:
     """The whole report, for a console or a live display of ``width`` columns, in the first layout that fits."""
-    parts: list[RenderableType] = [_header(report), Text(), _nodes(report.nodes, width, layouts)]
+    parts: list[RenderableType] = [_header(report, width), Text(), _nodes(report.nodes, width, layouts)]
     if report.last_drill is not None:
         parts += [Text(), drill_line(report.last_drill, width)]
     if report.unlisted:
@@ -74,17 +75,20 @@ def status_renderable(report: StatusReport, *, width: int, layouts: Iterable[Lay
     return Group(*parts)
 
 
-def _header(report: StatusReport) -> Text:
+def _header(report: StatusReport, width: int) -> Text:
     primary = escape(report.primary) if report.primary else "unknown"
     timeline = report.timeline if report.timeline is not None else "unknown"
     identifier = escape(report.system_identifier) if report.system_identifier else "unknown"
-    return Text.assemble(
+    head = Text.assemble(
         "cluster ",
         (escape(report.cluster), "bold"),
         ": ",
         (report.health.value, _HEALTH_STYLES[report.health]),
-        f", primary {primary}, timeline {timeline}, system identifier {identifier}{_pace(report.wal_bytes_per_s)}",
+        f", primary {primary}, timeline {timeline}",
+        overflow="fold",
     )
+    more = f"system identifier {identifier}{_pace(report.wal_bytes_per_s)}"
+    return head.append(", " if len(head) + len(more) + 2 <= width else "\n").append(more)
 
 
 def _pace(wal_bytes_per_s: int | None) -> str:
@@ -114,6 +118,10 @@ def _folded(nodes: Iterable[NodeReport]) -> list[list[Text]]:
     return _lines(map(short_cells_of, nodes), *zip(*_FOLDED, strict=True))
 
 
+def _tight(nodes: Iterable[NodeReport]) -> list[list[Text]]:
+    return _lines(map(tight_cells_of, nodes), *zip(*_FOLDED, strict=True))
+
+
 def _lines(rows: Iterable[Cells], *columns: Iterable[Column | None]) -> list[list[Text]]:
     """The titles, and the same lines again for each row."""
     titles: Cells = {column: Text(column.value, style="bold") for column in COLUMNS}
@@ -124,12 +132,13 @@ _LAYOUTS: dict[Layout, Callable[[Iterable[NodeReport]], list[list[Text]]]] = {
     Layout.WIDE: _wide,
     Layout.TERSE: _terse,
     Layout.FOLDED: _folded,
+    Layout.TIGHT: _tight,
 }
 
 
 def _right_columns(layout: Layout) -> frozenset[int]:
     """Where numbers stand, and line up by their last digit."""
-    if layout is Layout.FOLDED:
+    if layout in (Layout.FOLDED, Layout.TIGHT):
         return frozenset({2})
     numeric = (Column.TIMELINE, Column.UNRECEIVED, Column.UNREPLAYED, Column.AGE, Column.FREE)
     return frozenset(COLUMNS.index(column) for column in numeric)
@@ -140,13 +149,21 @@ def _width_of(lines: list[list[Text]]) -> int:
     return sum(widths) + GAP * (len(widths) - 1)
 
 
-def _table(lines: list[list[Text]], right: frozenset[int]) -> Table:
-    table = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
-    for index in range(len(lines[0])):
-        table.add_column(no_wrap=True, justify="right" if index in right else "left")
-    for line in lines:
-        table.add_row(*line)
-    return table
+def _table(lines: list[list[Text]], right: frozenset[int]) -> Group:
+    """Of known widths, which fit. Rich's own table measures every cell again, at ten times the price of a look."""
+    widths = [max(cell_len(cell.plain) for cell in column) for column in zip(*lines, strict=True)]
+    return Group(*(_row(line, widths, right) for line in lines))
+
+
+def _row(line: list[Text], widths: list[int], right: frozenset[int]) -> Text:
+    row = Text(no_wrap=True, overflow="ignore")
+    gap = 0
+    for index, (cell, width) in enumerate(zip(line, widths, strict=True)):
+        pad = width - cell_len(cell.plain)
+        before, after = (pad, 0) if index in right else (0, pad)
+        row.append(" " * (gap + before)).append_text(cell)
+        gap = GAP + after
+    return row
 
 
 def _blocks(nodes: Iterable[NodeReport]) -> Group:
@@ -157,23 +174,26 @@ def _block(row: Cells) -> Group:
     title = Text.assemble(row[Column.NODE], ": ", row[Column.ROLE], ", ", row[Column.STATE])
     shown = (column for column in COLUMNS[3:] if row[column].plain not in ("", "-"))
     cells = [Text.assemble(column.value.lower(), " ", row[column]) for column in shown]
-    return Group(title, Padding(Text("; ").join(cells), (0, 0, 0, GAP)))
+    return Group(title, Padding(Text("; ", overflow="fold").join(cells), (0, 0, 0, GAP)))
 
 
 def _unlisted(unlisted: Unlisted) -> Text:
-    return Text(f"{unlisted.kind} {escape(unlisted.name)} {escape(unlisted.detail)}")
+    return Text(f"{unlisted.kind} {escape(unlisted.name)} {escape(unlisted.detail)}", overflow="fold")
 
 
-def findings_renderable(findings: Iterable[Finding], width: int) -> Table:
+def findings_renderable(findings: Iterable[Finding], width: int) -> Group:
     """Each with what mends it, for ``width`` columns."""
-    table = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    room = width - GAP - max(len(severity) for severity in Severity)
-    for finding in findings:
-        mark = Text(finding.severity.value, style=_SEVERITY_STYLES[finding.severity])
-        table.add_row(mark, Text(wrapped(f"{escape(finding.message)} [{finding.code}]", room)))
-        fix = Text(wrapped(f"fix: {escape(finding.hint)}", room))
-        fix.stylize("bold", 0, len("fix:"))
-        table.add_row("", fix)
-    return table
+    told = tuple(findings)
+    indent = GAP + max(len(finding.severity) for finding in told)
+    return Group(*(line for finding in told for line in _finding(finding, indent, width - indent)))
+
+
+def _finding(finding: Finding, indent: int, room: int) -> Iterator[Text]:
+    """What cannot be broken and is too long for the room begins at the edge, to be copied in one piece."""
+    message, *more = wrapped(f"{escape(finding.message)} [{finding.code}]", room).split("\n")
+    fix, *rest = wrapped(f"fix: {escape(finding.hint)}", room).split("\n")
+    margin = " " * indent
+    yield Text.assemble((finding.severity.value.ljust(indent), _SEVERITY_STYLES[finding.severity]), message)
+    yield from (Text(line if cell_len(line) > room else margin + line) for line in more)
+    yield Text.assemble(margin, ("fix:", "bold"), fix.removeprefix("fix:"))
+    yield from (Text(line if cell_len(line) > room else margin + line) for line in rest)

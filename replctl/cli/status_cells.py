@@ -9,6 +9,7 @@ from rich.text import Text
 
 from replctl.cli.text import escape, human_bytes, human_duration
 from replctl.model.report import NodeReport, NodeRole, NodeState
+from replctl.planning.findings_wal import FAR_SECONDS
 
 
 class Column(StrEnum):
@@ -70,6 +71,13 @@ def short_cells_of(node: NodeReport) -> Cells:
     }
 
 
+def tight_cells_of(node: NodeReport) -> Cells:
+    """The shortest: why a node cannot be promoted is left to its state and to the findings."""
+    cells = short_cells_of(node)
+    promote = cells[Column.PROMOTE]
+    return {**cells, Column.PROMOTE: promote[:2] if promote.plain.startswith("no:") else promote}
+
+
 def _state_style(state: NodeState) -> str:
     if state in _CALM:
         return _GOOD
@@ -93,7 +101,7 @@ def _of_limit(node: NodeReport) -> str:
 
 def _full_in(node: NodeReport) -> str:
     """Only of a slot that nobody takes WAL from: then it is a matter of time."""
-    if node.slot is None or node.slot.active or node.slot.full_in_s is None:
+    if node.slot is None or node.slot.active or node.slot.full_in_s is None or node.slot.full_in_s > FAR_SECONDS:
         return ""
     return f", full in {human_duration(node.slot.full_in_s * 1000)}"
 

@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
-from rich.console import Console, RenderableType
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 _NOBODY_READS = {errno.EPIPE, errno.EIO}
 """The pipe's reader has ended; the terminal was closed."""
@@ -80,6 +81,8 @@ def steady_streams() -> Generator[None]:
 
 def open_console(stream: TextIO) -> Console:
     """A console that reads no markup in what it prints, as much of that comes from other machines."""
+    from rich.console import Console  # noqa: PLC0415 - what prints plain text or JSON waits for no Rich
+
     return Console(
         file=stream,
         width=None if stream.isatty() else UNWRAPPED,

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from replctl.cli.options import Output, Tracing
-from replctl.cli.progress import Display, PlainReporter, QuietReporter, RichReporter, WaitingReporter
+from replctl.cli.progress import Display, PlainReporter, QuietReporter, WaitingReporter, live_reporter
 from replctl.cli.streams import open_console, show
 from replctl.cli.timings import Timed, Timings, timings_renderable
 from replctl.cli.verbose import heard_by, traced_as
@@ -52,7 +52,7 @@ class Telling:
         """For a command with a plan."""
         if self._json:
             return self.of_looks()
-        return (RichReporter if self._lively else PlainReporter)(self.console, self._clock, nodes)
+        return (live_reporter if self._lively else PlainReporter)(self.console, self._clock, nodes)
 
     @contextmanager
     def open(self, display: Display) -> Generator[Told]:

@@ -48,17 +48,13 @@ def _spelled(character: str) -> str:
 
 
 def wrapped(text: str, width: int) -> str:
-    """``text`` in lines of at most ``width`` columns, broken between words and, where a line can hold it, never
-    inside a command between backquotes, so that it can be copied. A word longer than a line stays whole."""
+    """``text`` in lines of at most ``width`` columns, broken between words and never inside a command between
+    backquotes, so that it can be copied. A word or a command longer than a line stays whole."""
     lines: list[str] = []
-    for piece in _pieces(text, width):
+    pieces: list[str] = _UNBROKEN.findall(text)
+    for piece in pieces:
         if lines and cell_len(f"{lines[-1]} {piece}") <= width:
             lines[-1] += f" {piece}"
         else:
             lines.append(piece)
     return "\n".join(lines)
-
-
-def _pieces(text: str, width: int) -> list[str]:
-    found: list[str] = _UNBROKEN.findall(text)
-    return [part for piece in found for part in ([piece] if cell_len(piece) <= width else piece.split(" "))]

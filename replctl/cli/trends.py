@@ -80,14 +80,15 @@ class Trends:
 
 
 def events_between(before: StatusReport, now: StatusReport) -> Iterator[str]:
-    """What an operator would want to have seen: roles, states, the env file, health, and findings that came."""
+    """What an operator would want to have seen: roles, states, the env file, the primary and health. What matters most
+    comes last: the newest is shown first."""
+    earlier = {node.name: node for node in before.nodes}
+    for node in now.nodes:
+        yield from _node_events(earlier[node.name], node)
     if before.health is not now.health:
         yield f"health: {before.health} -> {now.health}"
     if before.primary != now.primary:
         yield f"primary: {before.primary or 'unknown'} -> {now.primary or 'unknown'}"
-    earlier = {node.name: node for node in before.nodes}
-    for node in now.nodes:
-        yield from _node_events(earlier[node.name], node)
 
 
 def _node_events(before: NodeReport, now: NodeReport) -> Iterator[str]:

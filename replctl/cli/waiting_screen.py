@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
 from replctl.cli.text import escape, human_duration
@@ -111,6 +110,8 @@ class WaitingScreen:
                 self._console.print(Text(escape(words), style="dim"))
 
     def _animate(self, waited: Waited, over: threading.Event) -> None:
+        from rich.live import Live  # noqa: PLC0415 - for a terminal alone, and for a wait that is longer than a moment
+
         began = self._clock.now() - PATIENCE_SECONDS
         live = Live(
             console=self._console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False

@@ -12,16 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.segment import Segment, Segments
+from rich.console import Console, RenderableType
+from rich.control import Control
+from rich.segment import ControlType
 from rich.text import Text
 
 from replctl.cli.render_status import Layout, findings_renderable, status_renderable
 from replctl.cli.text import escape, human_bytes
 from replctl.cli.trends import BARS, PLAIN_BARS, Trends, direction, sparkline
 from replctl.model.facts import ClusterFacts
-from replctl.model.report import StatusReport
+from replctl.model.report import Finding, StatusReport
 from replctl.remote.ports import Clock
 
 INTERVALS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -31,6 +31,8 @@ PAUSE_SECONDS = 3600.0
 """Between two looks at the keyboard while nothing else goes on."""
 FIGURE_WIDTH = len("1020 KiB/s")
 EVENTS_SHOWN = 6
+"""The newest; as many more as the screen has room for."""
+HOME, ERASE_LINE = str(Control.home()), str(Control((ControlType.ERASE_IN_LINE, 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +90,17 @@ Look = Callable[[float], tuple[ClusterFacts, StatusReport]]
 
 def watch(look: Look, console: Console, clock: Clock) -> StatusReport:
     """Draw until the operator ends it; the report that was drawn last. Raises InterruptedByOperator."""
-    with Keyboard().open() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
-        live.update(Text("looking at every node"), refresh=True)
-        return _Watch(look, console, clock, keys, live).run()
+    with Keyboard().open() as keys, console.screen():
+        console.print("looking at every node")
+        return _Watch(look, clock, keys, Screen(console)).run()
 
 
 @dataclass(slots=True)
 class _Watch:
     look: Look
-    console: Console
     clock: Clock
     keys: Keyboard
-    live: Live
+    screen: Screen
     view: View = View()
     trends: Trends = field(default_factory=Trends)
 
@@ -116,7 +117,7 @@ class _Watch:
     def _show(self, report: StatusReport, began: float) -> None:
         """Until the next look is due. Keys are obeyed at once; while it is paused no look is due."""
         while not self.view.ended:
-            self.live.update(screen(report, self.trends, self.view, self.console), refresh=True)
+            self.screen.draw(report, self.trends, self.view)
             left = PAUSE_SECONDS if self.view.paused else began + self.view.interval - self.clock.now()
             pressed = self.keys.wait(left)
             for key in pressed:
@@ -125,25 +126,51 @@ class _Watch:
                 return
 
 
-def screen(report: StatusReport, trends: Trends, view: View, console: Console) -> RenderableType:
-    """The whole screen, cut to the terminal's height from below: what is worst stands on top."""
-    width, height = console.width, console.height
-    layouts = NARROW if view.narrow else tuple(Layout)
-    body = Group(
-        status_renderable(replace(report, findings=()), width=width, layouts=layouts),
-        Text(),
-        *_sparklines(trends, console),
-        *_findings(report, width),
-        *_events(trends),
-    )
-    lines = console.render_lines(body, console.options.update(height=None), pad=False)
-    room = height - 1
-    if len(lines) > room:
-        hidden = len(lines) - room + 1
-        note = Text(f"{hidden} more lines: a higher window, or `replctl status`"[:width], style="dim")
-        lines = [*lines[: room - 1], *console.render_lines(note, pad=False)]
-    drawn = Segments([segment for line in lines for segment in (*line, Segment.line())])
-    return Group(drawn, *(Text() for _ in range(room - len(lines))), _keys(view, width))
+@dataclass(slots=True)
+class Screen:
+    """Lines of the terminal with its colours, written as they are: Rich's live display lays out every cell of the
+    screen again, whatever changed."""
+
+    console: Console
+    _findings: tuple[Finding, ...] = ()
+    """Those of the last look. They are dear to lay out, and seldom new."""
+    _findings_width: int = 0
+    _findings_lines: Sequence[str] = ()
+
+    def draw(self, report: StatusReport, trends: Trends, view: View) -> None:
+        """Every line over what stands there: a resized window, or what somebody wrote into it, lasts for one look."""
+        # Erased before it is written: after a line as wide as the terminal the cursor still stands on its last column.
+        frame = "\n".join(f"{ERASE_LINE}{line}" for line in self.lines(report, trends, view))
+        self.console.out(HOME + frame, end="", highlight=False)
+
+    def lines(self, report: StatusReport, trends: Trends, view: View) -> list[str]:
+        """The whole screen, cut to the terminal's height from below: what is worst stands on top."""
+        width, room = self.console.width, self.console.height - 1
+        layouts = NARROW if view.narrow else tuple(Layout)
+        status = status_renderable(replace(report, findings=()), width=width, layouts=layouts)
+        lines = [
+            *self._drawn(status, Text(), *_sparklines(trends, self.console)),
+            *self._drawn_findings(report.findings, width),
+        ]
+        lines += self._drawn(*_events(trends, max(EVENTS_SHOWN, room - len(lines) - 1)))
+        if len(lines) > room:
+            hidden = len(lines) - room + 1
+            note = f"{hidden} more lines: a higher window, or `replctl status`"
+            lines = [*lines[: room - 1], *self._drawn(Text(note[:width], style="dim"))]
+        return [*lines, *[""] * (room - len(lines)), *self._drawn(_keys(view, width))]
+
+    def _drawn_findings(self, findings: tuple[Finding, ...], width: int) -> Sequence[str]:
+        if (findings, width) != (self._findings, self._findings_width):
+            self._findings, self._findings_width = findings, width
+            shown = (Text(), findings_renderable(findings, width)) if findings else ()
+            self._findings_lines = self._drawn(*shown)
+        return self._findings_lines
+
+    def _drawn(self, *parts: RenderableType) -> list[str]:
+        with self.console.capture() as capture:
+            for part in parts:
+                self.console.print(part)
+        return capture.get().split("\n")[:-1]
 
 
 def _sparklines(trends: Trends, console: Console) -> Iterator[Text]:
@@ -160,16 +187,10 @@ def _sparklines(trends: Trends, console: Console) -> Iterator[Text]:
         yield Text(head + bars)
 
 
-def _findings(report: StatusReport, width: int) -> Iterator[RenderableType]:
-    if report.findings:
-        yield Text()
-        yield findings_renderable(report.findings, width)
-
-
-def _events(trends: Trends) -> Iterator[Text]:
+def _events(trends: Trends, shown: int) -> Iterator[Text]:
     if trends.events:
         yield Text()
-    for time_of_day, event in list(trends.events)[-EVENTS_SHOWN:][::-1]:
+    for time_of_day, event in list(trends.events)[-shown:][::-1]:
         yield Text(f"{time_of_day}  {escape(event)}", style="dim")
 
 

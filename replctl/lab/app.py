@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from replctl.cli.app import end
+from replctl.cli.command_line import CommandLine
 from replctl.cli.options import LogFile, StatusFormat, StatusOutput, Timings, Tracing, Verbose
 
-lab_app = typer.Typer(help="A throwaway cluster of local nodes, to try things on.", no_args_is_help=True)
+lab_app = CommandLine(help="A throwaway cluster of local nodes, to try things on.")
 
 Folder = Annotated[
     Path | None,

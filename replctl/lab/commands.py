@@ -143,7 +143,7 @@ def _start(lab: Lab, tracing: Tracing) -> ExitCode:
         return commands.init_primary(options, found[0], commands.adoption(adopt=False, restart=False))
 
     def add_replicas() -> ExitCode:
-        return commands.add_replica(options, (), every=True, source=None)
+        return commands.add_replica(options, (), every=True, copying=commands.Copying())
 
     if code := reading.read_cluster(lab.inventory, tracing, look):
         return code

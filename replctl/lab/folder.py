@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +143,22 @@ def write_markers(lab: Lab) -> None:
     lab.storage.chmod(0o711)  # whatever the umask: the OS user has to pass
     about = {"replctl_lab": _SCHEMA, "id": lab.id, "folder": str(lab.folder.resolve())}
     write_private(lab.storage / MARKER, json.dumps(about, indent=2) + "\n")
+
+
+def claimed_ports() -> frozenset[int]:
+    """Of this user's labs: one that starts just now does not listen yet, one that is stopped will want them again."""
+    return frozenset(port for parent in _STORAGE_PARENTS for place in parent.glob("*") for port in _ports_of(place))
+
+
+def _ports_of(storage: Path) -> Iterable[int]:
+    if _STORAGE.fullmatch(str(storage)) is None:
+        return ()
+    try:
+        said = json.loads(read_trusted(storage / MARKER, _MARKER_BYTES))
+        lab = read_lab(Path(said["folder"]))
+    except (OSError, InventoryError, ValueError, TypeError, LookupError):
+        return ()  # another user's, or one that is being removed
+    return lab.ports.values() if lab is not None and lab.storage == storage else ()
 
 
 def owns_storage(lab: Lab) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from replctl.lab.folder import Lab, storage_for, write_markers
+from replctl.lab.folder import Lab, claimed_ports, storage_for, write_markers
 from replctl.lab.installation import (
     Account,
     Installation,
@@ -123,7 +123,7 @@ def inventory_text(lab: Lab) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on which nothing listens at the loopback addresses. Raises RefusedError."""
+    """Ports on which nothing listens at the loopback addresses, and that no other lab has. Raises RefusedError."""
     found = [port for port, _ in zip(_free_ports(), range(count), strict=False)]
     if len(found) < count:
         raise RefusedError(
@@ -134,7 +134,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def _free_ports() -> Iterator[int]:
+    claimed = claimed_ports()
     for port in range(FIRST_PORT, LAST_PORT):
+        if port in claimed:
+            continue
         if _is_free(socket.AF_INET, "127.0.0.1", port) and _is_free(socket.AF_INET6, "::1", port):
             yield port
 
