@@ -10,13 +10,18 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.faults import kinds_of
 from tests.properties.tallied import Tallied
 
+# A machine that does much else at the same time is no fault of the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
+
 TESTS = Path(__file__).parent
 REAL = TESTS / "real"
-ORDER = ("unit", "properties", "golden", "packaging", "contract", "real", "faults", "bench")
+ORDER = ("unit", "properties", "golden", "packaging", "contract", "router", "real", "faults", "bench")
 
 
 def tier_of(path: Path) -> str:

@@ -30,6 +30,7 @@ from tests.real.breakages import (
     stop_replica,
 )
 from tests.real.clusters import assert_cluster, build, ok
+from tests.real.gallery import breakage_pictured
 from tests.real.hosts import QUICK, Operator
 
 ROUNDS = 3
@@ -57,6 +58,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 @pytest.mark.parametrize("site", [15, 18], indirect=True)
 def test_a_wrong_password(site: Site) -> None:
     change_password(site)
+    breakage_pictured(site.operator, "wrong-password")
     for name in ("db2", "db3"):
         told(site, name, "password", cause=Cause.AUTHENTICATION)
     told(site, "db1", "replicator")
@@ -68,12 +70,14 @@ def test_a_wrong_password(site: Site) -> None:
 
 def test_a_wrong_passfile(site: Site) -> None:
     overwrite_passfile(site)
+    breakage_pictured(site.operator, "wrong-passfile")
     told(site, "db2", "passfile", cause=Cause.AUTHENTICATION)
     assert mended(site) == ["replctl add-replica db2"]
 
 
 def test_rules_that_are_gone(site: Site) -> None:
     remove_hba_lines(site)
+    breakage_pictured(site.operator, "no-rules")
     for name in ("db2", "db3"):
         told(site, name, "pg_hba.conf", cause=Cause.AUTHENTICATION)
     told(site, "db1", "pg_hba.conf")
@@ -83,12 +87,14 @@ def test_rules_that_are_gone(site: Site) -> None:
 @pytest.mark.parametrize("site", [15, 18], indirect=True)
 def test_a_dropped_slot(site: Site) -> None:
     drop_slot(site)
+    breakage_pictured(site.operator, "dropped-slot")
     told(site, "db2", "slot")
     assert mended(site) == ["replctl add-replica db2"]
 
 
 def test_paused_replay(site: Site) -> None:
     pause_replay(site)
+    breakage_pictured(site.operator, "paused-replay")
     line = told(site, "db2", "paused", cause=Cause.PAUSED)
     assert "pg_wal_replay_resume()" in line["command"]
     # Not broken into lines: what is copied from a narrow screen has to run as well.
@@ -102,6 +108,7 @@ def test_a_full_disk(site: Site) -> None:
     site.operator.write_inventory(parameters={**QUICK, "max_wal_size": "64MB"})
     ok(site.operator.replctl("config", "apply", "--yes"))
     with full_disk(site):
+        breakage_pictured(site.operator, "full-disk")
         told(site, "db2", "receives no WAL", cause=Cause.DISK_FULL)
         line = told(site, "db2", "aside", name="disk")
         assert "rm -rf" in line["command"]
@@ -110,12 +117,14 @@ def test_a_full_disk(site: Site) -> None:
 
 def test_a_stopped_replica(site: Site) -> None:
     stop_replica(site)
+    breakage_pictured(site.operator, "stopped-replica")
     told(site, "db2", "stopped")
     assert mended(site) == ["replctl add-replica db2"]
 
 
 def test_a_blocked_port(site: Site) -> None:
     with block_port(site):
+        breakage_pictured(site.operator, "blocked-port")
         line = told(site, "db2", f"{site.host('db1').address}:5432", cause=Cause.NETWORK)
         assert "iptables" in line["command"]
         assert mended(site) == [line["command"]]
@@ -124,12 +133,14 @@ def test_a_blocked_port(site: Site) -> None:
 @pytest.mark.parametrize("site", [15, 18], indirect=True)
 def test_removed_wal(site: Site) -> None:
     remove_wal(site)
+    breakage_pictured(site.operator, "removed-wal")
     told(site, "db2", "WAL", cause=Cause.WAL_REMOVED)
     assert mended(site) == ["replctl rejoin db2 --reclone"]
 
 
 def test_a_replica_that_went_its_own_way(site: Site) -> None:
     go_astray(site)
+    breakage_pictured(site.operator, "astray")
     told(site, "db2", "timeline", cause=Cause.DIVERGED)
     assert mended(site) == ["replctl rejoin db2 --discard-diverged"]
 
@@ -137,12 +148,14 @@ def test_a_replica_that_went_its_own_way(site: Site) -> None:
 def test_an_old_primary_that_came_back(site: Site) -> None:
     """Its slots are nobody's any more as well; once it is back, it has none."""
     bring_back_old_primary(site)
+    breakage_pictured(site.operator, "old-primary")
     told(site, "db1", "timeline 1", "that db2 never had", cause=Cause.DIVERGED)
     assert mended(site, "db2", "db1", "db3") == ["replctl rejoin db1 --discard-diverged"]
 
 
 def test_an_edited_file(site: Site) -> None:
     edit_configuration(site)
+    breakage_pictured(site.operator, "edited-file")
     told(site, "db2", "work_mem", "1GB", "/postgresql.conf:", name="settings")
     assert mended(site) == ["replctl config apply db2"]
 
@@ -155,6 +168,7 @@ def test_a_setting_that_wins_over_the_file(
     site: Site, breakage: Callable[[Site], None], setting: str, now: str
 ) -> None:
     breakage(site)
+    breakage_pictured(site.operator, setting)
     line = told(site, "db2", setting, now, "/postgresql.auto.conf:", name="settings")
     assert f"alter system reset {setting}" in line["command"]
     assert mended(site) == [line["command"]]
@@ -162,20 +176,24 @@ def test_a_setting_that_wins_over_the_file(
 
 def test_a_setting_with_which_a_standby_does_not_start(site: Site) -> None:
     restart_with_too_few_connections(site)
+    breakage_pictured(site.operator, "too-low-to-start")
     line = told(site, "db2", "max_connections = 20", "would not start")
     assert mended(site) == [line["command"], "replctl add-replica db2"]
 
 
 def told(site: Site, node: str, *words: str, name: str = "", cause: Cause | None = None) -> dict[str, Any]:
-    """The first line about a node that is not well and has the words and the cause, and perhaps the check's name."""
-    run = site.operator.replctl("check", "-o", "json")
-    assert run.code == DEGRADED, run.out + run.err
-    bad = [line for line in run.document["checks"] if line["status"] != "ok"]
-    for line in bad:
-        fits = line["node"] == node and line["name"].startswith(name) and line["cause"] == cause
-        if fits and all(word in line["detail"] for word in words):
-            return line
-    raise AssertionError(f"nothing of {node} has {words} and {cause} in {bad}")
+    """The first line about a node that is not well and has the words and the cause, and perhaps the check's name; a
+    walreceiver that tries again and again has its moments in which it streams."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        run = site.operator.replctl("check", "-o", "json")
+        bad = [line for line in run.document["checks"] if line["status"] != "ok"]
+        for line in bad:
+            fits = line["node"] == node and line["name"].startswith(name) and line["cause"] == cause
+            if fits and all(word in line["detail"] for word in words):
+                assert run.code == DEGRADED, run.out + run.err
+                return line
+        assert time.monotonic() < deadline, f"nothing of {node} has {words} and {cause} in {bad}"
 
 
 def mended(site: Site, primary: str = "db1", *replicas: str) -> list[str]:

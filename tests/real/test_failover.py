@@ -26,6 +26,7 @@ from tests.real.disasters import (
     rejoin,
     signal_file,
 )
+from tests.real.gallery import pictured
 from tests.real.hosts import Operator
 from tests.real.ledger import Writer
 from tests.real.standing import control, freeze, frozen, in_recovery, role, start, thaw, value
@@ -57,6 +58,7 @@ def test_of_a_host_that_lost_its_power(cluster: Operator) -> None:
         seen = status(cluster)
         assert (seen["primary"], seen["timeline"]) == ("db2", 2)
         assert {"fence-debt", "unreachable"} <= {finding["code"] for finding in seen["findings"]}
+        pictured(cluster, "fence-debt")
         assert_env(cluster, "db2", ["db3"])
         assert failover(cluster, "db2", FENCED)["outcome"] == "unchanged"
         host.power_on()

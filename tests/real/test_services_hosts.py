@@ -29,6 +29,7 @@ from tests.real.debian.standing import (
     write_inventory,
 )
 from tests.real.disasters import command, commit, end_server, entries, make_table, refusal
+from tests.real.gallery import pictured
 from tests.real.hosts import DEPLOY, Operator
 from tests.real.ledger import Writer
 from tests.real.test_config import apply, ids
@@ -114,6 +115,7 @@ def test_servers_that_somebody_started_by_hand(cluster: Operator, service: str) 
     by_hand(cluster, *NODES)
     wait_until(lambda: streaming(cluster) == {replica, other}, SECONDS)
     assert findings(cluster, "outside-unit") == set(NODES)
+    pictured(cluster, "outside-unit")
     with Writer(cluster, "by_hand") as writer:
         done(cluster, "promote", replica)
         writer.wait_for_rows(5)
@@ -126,6 +128,7 @@ def test_servers_that_somebody_started_by_hand(cluster: Operator, service: str) 
     assert_in_units(cluster, service)
     write_inventory(cluster, "pg_ctl", shared_buffers="24MB")
     assert findings(cluster, "service-differs") == set(NODES)
+    pictured(cluster, "service-differs")
     write_inventory(cluster, service, shared_buffers="24MB")
     by_hand(cluster, other)
     stop_by_hand(cluster.lan[other])

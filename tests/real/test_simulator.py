@@ -15,12 +15,13 @@ import pytest
 from replctl.execution.context import Context, Stopwatch
 from replctl.execution.handlers.registry import carry_out
 from replctl.execution.session import Session
-from replctl.model import actions
-from replctl.model.actions import Action, ConfigFile, Place, Promise
+from replctl.model import actions, repair_actions
+from replctl.model.actions import Action, ConfigFile, Place
 from replctl.model.errors import ReplctlError
 from replctl.model.facts import ClusterFacts, NodeFacts, Primary, Replica, Stopped, Unreachable
 from replctl.model.inventory import Inventory
 from replctl.model.plan import Step
+from replctl.model.repair_actions import Promise
 from replctl.model.values import NodeName
 from replctl.observe import observe
 from replctl.planning.ancestry import fork_from_primary, has_diverged, superseded
@@ -110,10 +111,10 @@ def with_own_wal(action: Action, facts: ClusterFacts, node: NodeName) -> Action:
     """What the node has past the fork lies elsewhere on the servers than in the simulation."""
     fork = fork_from_primary(facts, facts.nodes[node])
     match action:
-        case actions.KeepDivergedWal():
+        case repair_actions.KeepDivergedWal():
             assert fork is not None
             return replace(action, ranges=fork.own)
-        case actions.Rewind():
+        case repair_actions.Rewind():
             assert fork is not None
             return replace(action, kept=fork.own)
         case _:
@@ -210,9 +211,14 @@ def taken_over(both: Both) -> None:
 def rewound(both: Both) -> None:
     """The diverged db1 comes back by pg_rewind."""
     both.does(DB2, actions.Checkpoint())
-    both.does(DB1, actions.RecoverAlone())
-    both.does(DB1, actions.KeepDivergedWal((), Promise.GIVEN_UP), actions.CheckRewind(DB2), actions.Rewind(DB2, ()))
-    both.does(DB1, actions.ConfigureStandby(Place.REWOUND, DB2, slot(DB1)), actions.InstallRewound())
+    both.does(DB1, repair_actions.RecoverAlone())
+    both.does(
+        DB1,
+        repair_actions.KeepDivergedWal((), Promise.GIVEN_UP),
+        repair_actions.CheckRewind(DB2),
+        repair_actions.Rewind(DB2, ()),
+    )
+    both.does(DB1, actions.ConfigureStandby(Place.REWOUND, DB2, slot(DB1)), repair_actions.InstallRewound())
     both.does(DB1, actions.StartPostgres(), actions.AwaitStreaming(DB2))
     both.write()
 
@@ -251,8 +257,8 @@ def test_a_crashed_primary_is_rewound_and_a_clean_one_follows(both: Both) -> Non
     both.write()
     both.crash(DB1)
     taken_over(both)
-    both.refuses(DB1, actions.CheckRewind(DB2))
-    both.refuses(DB1, actions.KeepDivergedWal((), Promise.NO_COMMIT))
+    both.refuses(DB1, repair_actions.CheckRewind(DB2))
+    both.refuses(DB1, repair_actions.KeepDivergedWal((), Promise.NO_COMMIT))
     rewound(both)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.real.clusters import data_dir, wait_until
+from tests.real.gallery import shown_on
 from tests.real.hosts import Operator, pg_bin
 from tests.real.standing import (
     MAIN,
@@ -17,6 +18,7 @@ from tests.real.standing import (
     lose_slot,
     restart,
     start,
+    value,
 )
 from tests.real.test_status_states import codes, hurried, look
 
@@ -26,13 +28,8 @@ __all__ = ["hurried"]
 def found(operator: Operator, node: str | None, *wanted: str) -> dict[str, Any]:
     """The document, once all of these are told of the node; each is on the screens of both widths."""
     wait_until(lambda: codes(look(operator), node) >= set(wanted))
-    document = look(operator)
-    told = [one for one in document["findings"] if one["node"] == node and one["code"] in wanted]
-    for width in (80, 160):
-        screen = operator.pty("status", columns=width)
-        screen.end()
-        assert all(f"[{one['code']}]" in screen.seen for one in told), screen.seen
-    return document
+    shown_on(operator, *wanted)
+    return look(operator)
 
 
 def states(document: dict[str, Any]) -> list[str]:
@@ -55,6 +52,7 @@ def test_a_standby_that_takes_no_connections(hurried: Operator) -> None:
 
 
 def test_slots_that_are_gone_lost_or_left(hurried: Operator) -> None:
+    replays_nothing_when_started(hurried, "db3")
     control(hurried.lan["db2"], "stop", "-m", "fast")
     control(hurried.lan["db3"], "stop", "-m", "fast")
     dropped = "select pg_drop_replication_slot('replctl_db2') from pg_replication_slots where not active"
@@ -66,11 +64,22 @@ def test_slots_that_are_gone_lost_or_left(hurried: Operator) -> None:
     execute(hurried, "db1", "alter system set max_slot_wal_keep_size = '64MB'", "select pg_reload_conf()")
     for _ in range(4):
         execute(hurried, "db1", "select pg_logical_emit_message(false, 'test', 'x')", "select pg_switch_wal()")
+    # Half a segment more: wherever in its segment the slot begins, it keeps more than four fifths.
+    execute(hurried, "db1", "select pg_logical_emit_message(false, 'test', repeat('x', 8000000))")
     found(hurried, "db3", "slot-filling")
     lose_slot(hurried, "replctl_db3")
     start(hurried.lan["db3"])
-    document = found(hurried, "db3", "slot-lost")
+    document = found(hurried, "db3", "slot-lost", "lag-unknown")
+    assert document["nodes"][2]["lag_ms"] is None
     assert states(document)[2] == "slot-lost"
+
+
+def replays_nothing_when_started(operator: Operator, name: str) -> None:
+    """A restartpoint behind all transactions: how old the newest replayed one is will be unknown then."""
+    execute(operator, "db1", "checkpoint")
+    end = value(operator, "db1", "select pg_current_wal_flush_lsn()")
+    wait_until(lambda: value(operator, name, f"select pg_last_wal_replay_lsn() >= '{end}'"))
+    execute(operator, name, "checkpoint")
 
 
 def test_walsenders_that_are_gone_or_of_one_name(hurried: Operator) -> None:
@@ -133,12 +142,24 @@ def test_a_primary_that_is_older_than_a_stopped_node(hurried: Operator) -> None:
     assert states(document) == ["read-write", "streaming", "stopped"]
 
 
+def test_what_waits_and_what_was_left_lying(hurried: Operator) -> None:
+    """A setting for the next start, a commit for a standby that there is not, directories of earlier runs."""
+    staging, aside = f"{MAIN}.replctl-new", f"{MAIN}.replctl-aside-20250101T000000Z"
+    hurried.lan["db2"].run(["sh", "-c", f"mkdir {staging} {aside}; echo old >{aside}/base"])
+    marker = '{"run": "cut-short", "system_identifier": null}'
+    hurried.lan["db2"].run(["sh", "-c", f"printf %s '{marker}' >{staging}.json"])
+    settings = ("max_connections = 70", "synchronous_standby_names = 'db9'")
+    execute(hurried, "db1", *(f"alter system set {setting}" for setting in settings), "select pg_reload_conf()")
+    found(hurried, "db1", "pending-restart", "commits-wait")
+    found(hurried, "db2", "staging", "aside")
+
+
 def test_a_replica_that_has_much_to_fetch(hurried: Operator) -> None:
     """Over a slow line."""
     first, second = hurried.lan["db1"], hurried.lan["db2"]
     control(second, "stop", "-m", "fast")
     with hurried.connect("db1") as connection:
-        for _ in range(8):
+        for _ in range(12):
             connection.execute("select pg_logical_emit_message(false, 'test', repeat('x', 8000000))")
     line = ("dev", "eth0", "root")
     first.run(["tc", "qdisc", "add", *line, "tbf", "rate", "20mbit", "burst", "64kbit", "latency", "50ms"], "root")

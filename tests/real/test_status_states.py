@@ -13,6 +13,7 @@ import pytest
 
 from replctl.model.values import Lsn
 from tests.real.clusters import data_dir, wait_until
+from tests.real.gallery import pictured
 from tests.real.hosts import Operator, pg_bin
 from tests.real.standing import MAIN, background, control, execute, forget, in_recovery, restart
 
@@ -43,8 +44,8 @@ def look(operator: Operator) -> dict[str, Any]:
     return document
 
 
-STARTING = 2.0
-"""Seconds for the interpreter on a machine that is busy with several servers."""
+STARTING = 10.0
+"""Seconds for everything else on a machine that is busy with other tests; a node without a deadline takes minutes."""
 
 
 def assert_rules(document: dict[str, Any]) -> None:
@@ -89,6 +90,7 @@ def test_nothing_there(operator: Operator) -> None:
     assert document["health"] == "critical"
     assert codes(document, None) == {"no-primary"}
     assert document["system_identifier"] is None
+    pictured(operator, "absent", "no-primary")
 
 
 @pytest.mark.fault("83d", "83g")
@@ -99,6 +101,7 @@ def test_links_and_replay(hurried: Operator) -> None:
     assert {row["state"] for row in healthy["nodes"]} == {"read-write", "streaming"}
     assert all(row["in_env"] for row in healthy["nodes"])
     assert all(row["sync_state"] == "async" for row in healthy["nodes"] if row["role"] == "replica")
+    pictured(hurried, "read-write", "streaming")
 
     execute(hurried, "db2", "select pg_wal_replay_pause()")
     execute(hurried, "db3", "alter system set recovery_min_apply_delay = '1h'", "select pg_reload_conf()")
@@ -111,6 +114,7 @@ def test_links_and_replay(hurried: Operator) -> None:
     assert codes(document, "db2") >= {"paused"}
     assert codes(document, "db3") >= {"delayed"}
     assert document["health"] == "degraded"
+    pictured(hurried, "paused", "delayed")
     execute(hurried, "db2", "select pg_wal_replay_resume()")
     execute(hurried, "db3", "alter system reset recovery_min_apply_delay", "select pg_reload_conf()")
 
@@ -127,9 +131,11 @@ def test_links_and_replay(hurried: Operator) -> None:
     document = look(hurried)
     assert document["nodes"][2]["upstream"] == "db2"
     assert "env-drift" in codes(document, "db2")
+    pictured(hurried, "not-receiving", "wrong-upstream", "env-drift")
 
     execute(hurried, "db2", "alter system set restore_command = 'false'", "select pg_reload_conf()")
     wait_until(lambda: states(hurried)["db2"] == "archive")
+    pictured(hurried, "archive")
 
 
 @pytest.mark.fault("65a", "65b", "83i")
@@ -144,11 +150,13 @@ def test_nodes_that_do_not_answer(hurried: Operator) -> None:
     assert document["health"] == "degraded"
     assert rows["db3"]["slot"]["name"] == "replctl_db3"
     assert "slot-inactive" in codes(document, "db2")
+    pictured(hurried, "stopped", "unreachable", "slot-inactive")
     host.plug()
     host.freeze(host.postmaster(MAIN))
     document = look(hurried)
     assert document["nodes"][2]["state"] == "ssh-only"
     assert codes(document, "db3") >= {"ssh-only"}
+    pictured(hurried, "ssh-only")
     host.thaw(host.postmaster(MAIN))
 
     operator_network = f"{hurried.lan.network.operator_address}/32"
@@ -164,6 +172,7 @@ def test_nodes_that_do_not_answer(hurried: Operator) -> None:
     assert document["nodes"][2]["state"] == "sql-only"
     assert document["nodes"][2]["role"] == "replica"
     assert codes(document, "db3") >= {"sql-only"}
+    pictured(hurried, "sql-only")
 
 
 @pytest.mark.fault("83e")
@@ -180,6 +189,7 @@ def test_other_clusters_and_strangers(hurried: Operator) -> None:
     assert (document["nodes"][1]["role"], document["nodes"][1]["state"]) == ("foreign", "foreign")
     assert codes(document, "db1") >= {"slot-unlisted", "walsender-unlisted"}
     assert document["health"] == "degraded"
+    pictured(hurried, "foreign", "slot-unlisted", "walsender-unlisted")
     receiver.kill()
     receiver.wait(10)
 
@@ -195,6 +205,7 @@ def test_two_primaries_and_none(hurried: Operator) -> None:
     assert document["health"] == "critical"
     assert codes(document, None) == {"multiple-primaries"}
     assert [row[key] for row in document["nodes"] for key in FIGURES] == [None] * 9
+    pictured(hurried, "multiple-primaries", case="one-promoted")
 
     host = hurried.lan["db3"]
     host.run(["touch", f"{MAIN}/standby.signal"])
@@ -204,11 +215,13 @@ def test_two_primaries_and_none(hurried: Operator) -> None:
     assert document["nodes"][2]["state"] == "diverged"
     assert codes(document, "db3") >= {"diverged"}
     assert Lsn.parse(document["nodes"][2]["fork_lsn"]) > Lsn(0)
+    pictured(hurried, "diverged")
 
     control(hurried.lan["db1"], "stop", "-m", "fast")
     document = look(hurried)
     assert (document["nodes"][0]["state"], document["nodes"][0]["role"]) == ("stopped", "unknown")
     assert codes(document, None) == {"no-primary"}
+    pictured(hurried, "no-primary", "stopped", case="primary-stopped")
 
 
 def test_how_long_wal_fits(cluster: Operator) -> None:

@@ -25,8 +25,9 @@ SECONDS = 3
 STARTING = 2.0
 """Seconds for the interpreter on a machine that is busy with ten servers."""
 WATCHED_SECONDS = 20.0
-GOAL, LIMIT = 0.05, 0.10
-"""Shares of one core: what a watched screen is meant to take, and what no busy machine makes of it."""
+LIMIT = 0.05
+"""The share of one core that a watched screen of ten nodes may take. That is processor time, which other programs
+lengthen by cold caches alone: 2.8 % on an idle machine, 3.1 % with two more programs on each core."""
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_a_watched_screen_is_cheap(ten: Operator, record_property: Callable[[str
     assert len(terminal.seen) > seen, "it went on"
     assert terminal.program.poll() == 0
     record_property("core_share", round(share, 4))
-    print(f"status --watch of ten nodes: {share:.1%} of a core (meant to be under {GOAL:.0%})")
+    print(f"status --watch of ten nodes: {share:.1%} of a core (under {LIMIT:.0%})")
     assert share < LIMIT
 
 

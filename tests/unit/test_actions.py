@@ -9,9 +9,10 @@ from typing import get_args, get_type_hints
 import pytest
 
 from replctl.execution.handlers.registry import HANDLERS
-from replctl.model import actions
+from replctl.model import actions, repair_actions
 from replctl.model.actions import Action
 from replctl.model.secret import Secret
+from replctl.model.transfer import Transfer
 from replctl.model.values import Lsn, Timeline, WalRange
 
 KINDS = get_args(Action)
@@ -20,7 +21,7 @@ KINDS = get_args(Action)
 def test_every_action_has_a_handler_and_every_handler_an_action() -> None:
     assert set(HANDLERS) == set(KINDS)
     dataclasses = {kind for kind in vars(actions).values() if isinstance(kind, type) and is_dataclass(kind)}
-    assert dataclasses - {actions.ConfigFile, WalRange} == set(KINDS)
+    assert dataclasses - {actions.ConfigFile, Transfer, WalRange} == set(KINDS)
 
 
 def an_example(kind: type) -> object:
@@ -28,9 +29,10 @@ def an_example(kind: type) -> object:
     values = {
         "Place": actions.Place.LIVE,
         "Autostart": actions.Autostart.OFF,
-        "Promise": actions.Promise.NO_COMMIT,
+        "Promise": repair_actions.Promise.NO_COMMIT,
         "Pending": actions.Pending.PLANNED,
         "RoleKind": actions.RoleKind.APP,
+        "Transfer": Transfer("50M", "server-lz4"),
         "tuple[ConfigFile, ...]": (actions.ConfigFile("pg_hba.conf", "text"),),
         "tuple[NodeName, ...]": ("db1", "db2"),
         "tuple[int, ...]": (1, 2),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from replctl.cli.at_stake import at_stake
-from replctl.model.actions import Action, FencePrimary, KeepDivergedWal, Promise, SetAside, StopPostgres
+from replctl.model.actions import Action, FencePrimary, SetAside, StopPostgres
 from replctl.model.plan import Plan, Step
+from replctl.model.repair_actions import KeepDivergedWal, Promise
 from replctl.model.values import Lsn, Timeline, WalRange
 from replctl.planning.add_replica import plan_add_replica
 from replctl.planning.promote import plan_promote

@@ -212,6 +212,8 @@ def test_a_setting_that_waits_for_a_restart() -> None:
     report = checked(three(), {"max_connections": "200"}, seen=seen)
     assert the(report, "db2", "restart").command == "replctl config apply db2 --restart"
     assert the(report, "db1", "restart").command == "replctl config apply --restart --restart-primary"
+    lines = [(check.node, check.name) for check in report.checks]
+    assert lines.count(("db1", "restart")) == 1, "nothing is said to be well beside what is wrong with it"
 
 
 def test_a_stopped_standby_that_could_not_start() -> None:

@@ -34,11 +34,37 @@ def shown(report: CheckReport, width: int) -> str:
 @pytest.mark.parametrize("width", [40, 80, 160])
 def test_a_command_stays_in_one_piece(width: int) -> None:
     lines = shown(report(PRIMARY, OK, FAULT), width).splitlines()
-    assert f"  replay: FAILED (paused | stale). Fix: {COMMAND}" in lines
+    assert COMMAND in lines
+    assert lines[lines.index(COMMAND) - 1].endswith("Fix:")
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_words_are_not_broken_and_what_goes_on_stands_deeper(width: int) -> None:
+    fix = "Bring it back by `replctl add-replica db2` soon."
+    long = Check("slot", DB2, CheckStatus.FAILED, "it keeps  much " * 8, fix)
+    heading, *lines = shown(report(long), width).split("\n\n", 1)[0].splitlines()
+    assert heading == "db2"
+    assert all(len(line) <= width for line in lines)
+    assert all(line.startswith("    ") for line in lines[1:])
+    assert "`replctl add-replica db2`" in "\n".join(lines)
+    assert " ".join(line.strip() for line in lines) == (
+        f"slot: FAILED ({'it keeps much ' * 7}it keeps much). Fix: {fix}"
+    )
+
+
+def test_a_short_command_stays_on_its_line() -> None:
+    text = shown(report(Check("slot", DB2, CheckStatus.FAILED, "it is lost", "replctl x", "replctl x")), 80)
+    assert "  slot: FAILED (it is lost). Fix: replctl x\n" in text
+
+
+def test_what_is_no_terminal_gets_one_line_a_check() -> None:
+    console = Console(file=io.StringIO(), width=40, markup=False)
+    print_check(report(PRIMARY, OK, FAULT), console)
+    assert f"  replay: FAILED (paused | stale). Fix: {COMMAND}\n" in console.file.getvalue()
 
 
 def test_grouped_by_node_with_the_application_at_the_end() -> None:
-    text = shown(report(PRIMARY, OK, RISK, FAULT, ENV), 80)
+    text = shown(report(PRIMARY, OK, RISK, FAULT, ENV), 240)
     headings = [line for line in text.splitlines() if line and not line.startswith(" ")]
     assert headings == ["cluster chat", "db2", "application", "5 checks: 1 failed, 1 warning"]
 

@@ -21,7 +21,7 @@ nodes:
   "bad name": {host: 10.0.0.4}
   7: {host: 10.0.0.5}
 """
-HEAVY = ("rich.console", "psycopg", "paramiko", "jinja2", "replctl.inventory", "replctl.model.inventory")
+HEAVY = ("rich.console", "pydantic", "psycopg", "paramiko", "jinja2", "replctl.inventory", "replctl.model.inventory")
 SCRIPT = """
 import contextlib, io, json, os, sys
 from replctl.__main__ import main

@@ -180,6 +180,13 @@ def test_as_it_is_read() -> None:
     ]
 
 
+def test_a_line_that_waits_for_a_restart_is_not_what_is_in_force() -> None:
+    """It wins over our file at the next start, though today's value is the wanted one."""
+    seen = Seen(SAYS, LIVE, "max_connections = 50\n")
+    lines = text_of(compare(situation_of(a_cluster().primary("db1"), PARAMETERS, db1=seen), DB1)).splitlines()
+    assert f"  max_connections: 50 after a restart, and should be 100: {AUTO}:1 overrides it" in lines
+
+
 def test_as_a_document() -> None:
     seen = Seen(SAYS, LIVE | {"max_connections": "50"})
     node = compare(situation_of(a_cluster().primary("db1"), PARAMETERS, db1=seen), DB1)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from replctl.inventory import inventory_schema, parse_inventory
+from replctl.inventory.kinds import keys_of
 from replctl.inventory.validation import BLOCKS
 
 TEXT = (Path(__file__).parents[2] / "inventory.example.yaml").read_text("utf-8")
@@ -22,7 +23,7 @@ def test_the_example_loads(text):
 
 def test_the_example_names_every_key():
     named = set(_keys(yaml.safe_load(ALL_KEYS), ()))
-    nodes = {(*block, key) for block, model in BLOCKS.items() for key in model.model_fields}
+    nodes = {(*block, key) for block, model in BLOCKS.items() for key in keys_of(model)}
     # What a node's own blocks may hold is what the common blocks hold: there one example of each is enough.
     assert {where for where in nodes - named if len(where) < 4 or where[-2] == "*"} == set()
     assert {("nodes", "*", "ssh", "port"), ("nodes", "*", "postgres", "port")} <= named

@@ -12,7 +12,7 @@ import pytest
 
 from replctl.inventory import parse_inventory
 from replctl.lab.commands import choose_primary
-from replctl.lab.folder import MARKER, Lab, lab_folder, locked, owns_storage, read_lab
+from replctl.lab.folder import MARKER, Lab, claimed_ports, lab_folder, locked, owns_storage, read_lab
 from replctl.lab.installation import Account
 from replctl.lab.make import FIRST_PORT, Chosen, free_ports, inventory_text, make_lab
 from replctl.lab.removal import remove_folder, remove_lab
@@ -139,6 +139,15 @@ def test_ports_that_are_taken_are_left_alone() -> None:
     assert taken not in found
     assert len(set(found)) == 3
     assert min(found) >= FIRST_PORT
+
+
+def test_ports_of_a_lab_that_does_not_listen_yet_are_left_alone(lab: Lab) -> None:
+    """Two labs that start at the same moment, and one that is stopped."""
+    assert set(lab.ports.values()).isdisjoint(free_ports(3))
+    assert set(lab.ports.values()) <= claimed_ports()
+    moved = (lab.folder / MARKER).rename(lab.folder / "moved")
+    assert set(lab.ports.values()).isdisjoint(claimed_ports()), "nobody comes back for them"
+    moved.rename(lab.folder / MARKER)
 
 
 def test_one_lab_command_at_a_time(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import threading
 from rich.console import Console
 
 from replctl.cli.copying import CopyMeter, copy_text
-from replctl.cli.progress import PlainReporter, QuietReporter, RichReporter, reporter_on
+from replctl.cli.live_steps import RichReporter
+from replctl.cli.progress import PlainReporter, QuietReporter, live_reporter
 from replctl.cli.streams import open_console
 from replctl.model.actions import BaseBackup, PublishEnv
 from replctl.model.outcome import StepOutcome, StepResult
@@ -97,7 +98,7 @@ def shown(console: Console) -> str:
 
 def test_the_live_display_has_a_line_a_step() -> None:
     console, clock = a_terminal(80), StillClock()
-    with reporter_on(console, clock, [DB2]) as reporter:
+    with live_reporter(console, clock, [DB2]) as reporter:
         assert isinstance(reporter, RichReporter)
         reporter.step_started(CLONE)
         reporter.step_started(ENV)

@@ -69,7 +69,8 @@ def test_golden(name: str, width: int) -> None:
 def test_nothing_is_cut_off(name: str, width: int) -> None:
     report = report_of(CLUSTERS[name]())
     text = status_text(report, width=width)
-    assert all(cell_len(line) <= width for line in text.splitlines())
+    # A command or a path is left to the terminal to break.
+    assert all(cell_len(line) <= width or line.startswith(("`", "/")) for line in text.splitlines())
     assert "…" not in text
     words = set(text.split()) | {word.strip(",;") for word in text.split()}
     for row in report.nodes:
@@ -161,7 +162,7 @@ def test_wrapping_loses_no_word(text: str, width: int) -> None:
     assert wrapped(text, width).split() == text.split()
 
 
-def test_a_command_is_not_broken_where_a_line_can_hold_it() -> None:
+def test_a_command_is_not_broken() -> None:
     text = "See the log, then run `replctl rejoin db3`."
     assert wrapped(text, 30) == "See the log, then run\n`replctl rejoin db3`."
-    assert wrapped(text, 12).splitlines()[-2:] == ["`replctl", "rejoin db3`."]
+    assert wrapped(text, 12).splitlines()[-2:] == ["then run", "`replctl rejoin db3`."]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,23 +12,12 @@ import pytest
 from replctl.execution.context import Changed, Context, Effect, Stopwatch, Unchanged
 from replctl.execution.handlers.registry import carry_out
 from replctl.execution.notes import read_debts
-from replctl.model.actions import (
-    Action,
-    CheckRewind,
-    DetachStandby,
-    FencePrimary,
-    InstallRewound,
-    KeepDivergedWal,
-    NoteFenceDebt,
-    Promise,
-    ProveFurthest,
-    RecoverAlone,
-    Rewind,
-)
+from replctl.model.actions import Action, DetachStandby, FencePrimary, NoteFenceDebt, ProveFurthest
 from replctl.model.errors import CommandFailedError, RefusedError, ReplctlError, WaitTimeoutError
 from replctl.model.plan import Step
+from replctl.model.repair_actions import CheckRewind, InstallRewound, KeepDivergedWal, Promise, RecoverAlone, Rewind
 from replctl.model.values import Lsn, Timeline, WalRange
-from replctl.postgres import scripts
+from replctl.postgres import stopping
 from replctl.remote.ports import CommandResult
 from tests.unit.builders import DATA_DIR, IDENTITY, a_cluster
 from tests.unit.plans import DB1, DB2, DB3
@@ -64,9 +54,9 @@ class Host:
         self.ran.append(argv)
         return self.said.pop(0)
 
-    def database(self, *, options: str, timeout: float) -> Host:
-        del options, timeout
-        return self
+    def session(self, *, timeout: float) -> AbstractContextManager[Host]:
+        del timeout
+        return nullcontext(self)
 
     def fetch(self, query: object) -> list[Mapping[str, object]]:
         if query == "select pg_reload_conf()":
@@ -183,7 +173,7 @@ def replayed(position: str | None) -> list[Mapping[str, object]]:
 
 def stop_of(host: Host) -> bool:
     """Whether the server was stopped last."""
-    return host.ran[-1] == scripts.stop(DATA_DIR, seconds=60)
+    return host.ran[-1] == stopping.stop(DATA_DIR, seconds=60)
 
 
 @pytest.mark.parametrize("state", ["shut down", "shut down in recovery"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from replctl.cli.status_json import status_schema
-from replctl.model.facts import EnvListing, ProblemKind, Setting
+from replctl.model.facts import EnvListing, Problem, ProblemKind, Setting
 from replctl.model.host import Aside, DirectoryState, Postmaster, Staging, Unit
 from replctl.model.inventory import ServiceManager
 from replctl.model.report import Finding, NodeState, Severity
@@ -70,7 +70,7 @@ CASES: dict[str, tuple[Severity, str | None, str, ClusterBuilder]] = {
     "parameter-paused": (
         WARNING,
         "b",
-        "Give b at least the primary's values",
+        "Have at least max_wal_senders: 10 under postgres.parameters",
         pair(paused="paused", setting={"max_wal_senders": "5"}),
     ),
     "paused": (WARNING, "b", "pg_wal_replay_resume", pair(paused="paused")),
@@ -88,17 +88,22 @@ CASES: dict[str, tuple[Severity, str | None, str, ClusterBuilder]] = {
         pair(receiver=None, slot={"wal_status": "lost"}),
     ),
     "slot-stale": (WARNING, "a", "pg_drop_replication_slot('replctl_a')", pair().idle_slot("a", "a")),
-    "commits-wait": (WARNING, "a", "whose standbys are b.", a_cluster().primary("a", settings=NOBODY).replica("b")),
+    "commits-wait": (
+        WARNING,
+        "a",
+        "names = 'ANY 1 (b)';` and",
+        a_cluster().primary("a", settings=NOBODY).replica("b"),
+    ),
     "slot-unlisted": (WARNING, "a", "pg_drop_replication_slot", pair().slots("a", a_slot("x", active=False))),
     "walsender-unlisted": (INFO, "a", "inventory", pair().walsenders("a", a_walsender("pg_basebackup"))),
     "walsender-duplicate": (WARNING, "b", "name of its own", pair().walsenders("a", a_walsender("b"))),
     "env-drift": (WARNING, "b", "replctl env --write", pair().env("a")),
-    "env-unreadable": (WARNING, None, "readable", pair()),
+    "env-unreadable": (WARNING, None, "can read", pair()),
     "pending-restart": (INFO, "a", "Run `replctl restart a`", a_cluster().primary("a", settings=settings() | PENDING)),
     "hba-error": (
         WARNING,
         "a",
-        "Mend these lines and reload",
+        "mend these lines there",
         a_cluster().primary("a", hba_errors=("line 3: invalid",)),
     ),
     "staging": (INFO, "b", "again", pair().host("b", staging=Staging("r1"))),
@@ -171,6 +176,57 @@ def test_two_primaries_of_one_timeline_leave_the_choice_to_the_operator() -> Non
     [finding] = findings(a_cluster().primary("a").primary("b"), "multiple-primaries")
     assert "the application writes to" in finding.hint
     assert "a (timeline 8, at 4/20000000)" in finding.message
+
+
+def test_an_old_primary_is_not_to_be_started_beside_a_later_timeline() -> None:
+    cluster = a_cluster().stopped("a", timeline=1).replica("b", of="a", timeline=2, receiver=None)
+    assert "init-primary" not in findings(cluster, "no-primary")[0].hint
+    assert findings(cluster, "stopped")[0].hint.startswith("Once a primary runs, run `replctl rejoin a`")
+
+
+def test_of_a_cluster_that_is_still_to_be_made_one_node_begins() -> None:
+    hints = [finding.hint for finding in findings(a_cluster().absent("a").absent("b"), "absent")]
+    assert hints == ["Run `replctl init-primary a`.", "Once a primary runs, run `replctl add-replica b`."]
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        pair(timeline=9, receiver=None, slot={"active": False}),
+        a_cluster().primary("a").stopped("b").idle_slot("b", "a"),
+        a_cluster().primary("a").stopped("b", timeline=7, standby=True).idle_slot("b", "a"),
+    ],
+    ids=["diverged", "a primary once", "of another timeline"],
+)
+def test_an_idle_slot_asks_for_what_brings_its_node_back(cluster: ClusterBuilder) -> None:
+    """The same command as the node's own finding, and nothing about a link that cannot stand."""
+    [finding] = findings(cluster, "slot-inactive")
+    assert finding.hint.startswith("Run `replctl rejoin b`, or give it up")
+    assert not any("add-replica b" in one.hint for one in report_of(cluster).findings)
+    assert findings(cluster, "not-receiving") == []
+
+
+@pytest.mark.parametrize(("pace", "told"), [(mib(1), True), (1, False)])
+def test_when_a_slot_is_full_is_said_while_it_is_near(pace: int, told: bool) -> None:
+    cluster = pair(receiver=None, slot={"active": False, "safe_wal_bytes": gib(9)})
+    [finding] = findings(cluster.change("a", wal_bytes_per_s=pace), "slot-inactive")
+    assert ("there is room for" in finding.message) == told
+
+
+def test_the_slot_of_a_replica_elsewhere_is_what_will_mend_it() -> None:
+    cluster = a_cluster().primary("a").replica("b").replica("c", of="b").idle_slot("c", "a")
+    [finding] = findings(cluster, "slot-stale")
+    assert finding.hint == (
+        "`replctl add-replica c` has c stream by it. To leave c as it is, run "
+        "`SELECT pg_drop_replication_slot('replctl_c');` on a."
+    )
+
+
+def test_a_problem_does_not_name_its_node_again() -> None:
+    cluster = a_cluster().primary("a").unreachable("b")
+    cluster.change("b", ssh=Problem(ProblemKind.TIMEOUT, "b: no connection to 10.0.0.2:22: timed out", "See to it."))
+    [finding] = findings(cluster, "unreachable")
+    assert finding.message == "b is unreachable: no connection to 10.0.0.2:22: timed out"
 
 
 def test_unreachable_says_what_the_primary_still_lists() -> None:

@@ -104,10 +104,10 @@ def test_a_role_change() -> None:
 def test_a_link_is_lost_and_comes_back() -> None:
     idle = a_cluster().primary("db1").replica("db2", receiver=None).env("db1")
     lost = [
-        "health: healthy -> degraded",
         "db2: streaming -> not-receiving",
         "db2: left out of the env file",
         "db2: its slot is idle: nobody takes its WAL",
+        "health: healthy -> degraded",
     ]
     assert events(healthy(), idle) == lost
     assert "db2: its slot is used again" in events(idle, healthy())

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from replctl.cli.progress import PlainReporter, QuietReporter, RichReporter, WaitingReporter
+from replctl.cli.live_steps import RichReporter
+from replctl.cli.progress import PlainReporter, QuietReporter, WaitingReporter
 from replctl.cli.streams import open_console
 from replctl.cli.waiting_screen import Waited, WaitingScreen, not_yet
 from replctl.execution.session import Phase
@@ -67,7 +68,7 @@ def test_of_many_nodes_some_are_counted() -> None:
 
 
 @pytest.mark.parametrize("reporter", [WaitingReporter, lambda console, clock: RichReporter(console, clock, NODES)])
-def test_the_line_comes_and_goes(reporter: Callable[..., WaitingReporter | RichReporter]) -> None:
+def test_the_line_comes_and_goes(reporter: Callable[..., WaitingReporter]) -> None:
     console = a_terminal()
     with reporter(console, SystemClock()).phase(Phase.OBSERVE, NODES) as awaited:
         awaited.answered(NODES[0])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
 from replctl.cli.trends import Trends
-from replctl.cli.watch import INTERVALS, View, screen
+from replctl.cli.watch import INTERVALS, Screen, View
 from replctl.planning.report import status_report
 from tests.unit.builders import ClusterBuilder, a_cluster, mib
 from tests.unit.test_render_status import CLUSTERS, healthy
@@ -29,12 +30,34 @@ def drawn(cluster: ClusterBuilder, view: View = FIRST, *, columns: int = 80, lin
     report = status_report(inventory, facts)
     for second in range(looks):
         trends.add(facts, report, at=float(second), time_of_day="03:00:00")
-    raw = io.BytesIO()
-    file = io.TextIOWrapper(raw, encoding="utf-8")
+    file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     console = Console(file=file, width=columns, height=lines, color_system=None, legacy_windows=False)
-    console.print(screen(report, trends, view, console))
-    file.flush()
-    return raw.getvalue().decode().rstrip("\n")
+    return "\n".join(line.rstrip() for line in Screen(console).lines(report, trends, view))
+
+
+def test_every_line_is_written_over_what_stood_there() -> None:
+    inventory, facts = healthy().build()
+    report, trends = status_report(inventory, facts), Trends()
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
+    screen = Screen(console)
+    with console.capture() as capture:
+        screen.draw(report, trends, FIRST)
+    home, *drawn = capture.get().split("\x1b[0K")
+    assert home == "\x1b[H"
+    assert [line.removesuffix("\n") for line in drawn] == screen.lines(report, trends, FIRST)
+    assert len(drawn) == console.height
+    assert not drawn[-1].endswith("\n"), "the terminal would scroll"
+
+
+def test_findings_that_changed_are_drawn_anew() -> None:
+    screen = Screen(Console(file=io.StringIO(), width=80, height=200, color_system=None))
+    broken = status_report(*CLUSTERS["degraded"]().build())
+    seen = [
+        sum("fix:" in line for line in screen.lines(report, Trends(), FIRST))
+        for report in (broken, replace(broken, findings=broken.findings[:1]), broken, replace(broken, findings=()))
+    ]
+    assert seen == [len(broken.findings), 1, len(broken.findings), 0]
+    assert len(broken.findings) > 1
 
 
 def test_the_keys() -> None:
@@ -66,6 +89,20 @@ def test_what_does_not_fit_is_said() -> None:
     text = drawn(CLUSTERS["degraded"](), columns=80, lines=20)
     assert "more lines: a higher window, or `replctl status`" in text.split("\n")[-2]
     assert "more lines" not in drawn(healthy(), lines=40)
+
+
+def test_the_newest_events_stand_first_and_as_many_as_fit() -> None:
+    trends = Trends()
+    trends.events.extend(("12:00:00", f"event {number}") for number in range(20))
+
+    def shown(lines: int) -> list[str]:
+        console = Console(file=io.StringIO(), width=80, height=lines, force_terminal=True, color_system=None)
+        text = Screen(console).lines(status_report(*healthy().build()), trends, FIRST)
+        return [line.split()[2] for line in text if "event" in line]
+
+    assert shown(50) == [str(number) for number in reversed(range(20))]
+    assert shown(24)[:3] == ["19", "18", "17"]
+    assert len(shown(24)) < len(shown(28)) < 20
 
 
 def test_a_figure_and_a_bar_for_every_look() -> None:

@@ -90,7 +90,8 @@ class Host:
         # The kernel waits until the parents of what run() started have seen their end, and nsenter had stopped
         # along with a child that was frozen.
         for pid in entrances:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         machine.stdin.close()
         machine.wait(30)
         self.network.forget(self.name)

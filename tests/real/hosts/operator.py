@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psycopg
 import yaml
@@ -144,13 +144,20 @@ class Operator:
             raise AssertionError(f"replctl {args} ran over {timeout} s: {out.decode()}{err.decode()}") from None
         return Run(program.returncode, out.decode(), err.decode())
 
-    def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Start replctl in a session of its own (no terminal can be asked), all three streams being pipes."""
+    def start(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        stdout: int | IO[bytes] = subprocess.PIPE,
+        stderr: int | IO[bytes] = subprocess.PIPE,
+    ) -> subprocess.Popen[bytes]:
+        """Start replctl in a session of its own (no terminal can be asked), its streams being pipes unless told
+        otherwise."""
         program = subprocess.Popen(
             [REPLCTL, *args],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             env=self.environ(env),
             cwd=self.folder,
             start_new_session=True,
@@ -195,7 +202,7 @@ class Operator:
             if program.poll() is None:
                 os.killpg(program.pid, signal.SIGKILL)
                 program.wait(10)
-            for stream in (program.stdin, program.stdout, program.stderr):
+            for stream in filter(None, (program.stdin, program.stdout, program.stderr)):
                 stream.close()
 
 
