@@ -115,9 +115,14 @@ class Hosts:
 
     def far_process(self, name: str) -> int:
         """The shell that holds the lock; one that it has just forked has the file open for an instant as well."""
-        eventually(lambda: len(pids_holding(self.lock_file(name))) == 1)
-        [pid] = pids_holding(self.lock_file(name))
-        return pid
+        seen: list[int] = []
+
+        def alone() -> bool:
+            seen[:] = pids_holding(self.lock_file(name))
+            return len(seen) == 1
+
+        eventually(alone)
+        return seen[0]
 
 
 def eventually(holds, timeout: float = 3.0) -> None:
