@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from replctl.model.errors import InventoryError
 
@@ -88,6 +89,7 @@ def edit_auto_conf(text: str, changes: Mapping[str, str | None]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+@lru_cache(maxsize=1024)  # the files of a cluster's nodes are nearly the same, and are parsed by each command
 def _setting_of(line: str) -> tuple[str, str] | None:
     match = _SETTING.fullmatch(line.encode("utf-8", "surrogateescape"))
     if match is None:
