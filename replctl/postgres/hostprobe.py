@@ -1,6 +1,7 @@
 """One look at a host as the OS user, without SQL: a POSIX script, and the facts in what it prints.
 
-Every line of output is ``key<TAB>value``; a file's lines each come as ``file:NAME<TAB>line``.
+Every line of output is ``key<TAB>value``; a file's lines each come as ``file:NAME<TAB>line``. What has no tab is
+pg_controldata's. A program costs a host more than all that the shell does itself: the script starts six.
 """
 
 from __future__ import annotations
@@ -32,13 +33,20 @@ CONFIG_FILES = ("postgresql.conf", "replctl.conf", "pg_hba.conf", "postgresql.au
 
 _SCRIPT = r"""
 data=$1 bin=$2 port=$3 version=$4 staging=$5 marker=$6 aside=$7 rewind=$8 service=$9; shift 9; unit=$1
-say() { printf '%s\t%s\n' "$1" "$2"; }
+set --
+tab='	' line_end='
+' told= conf= own_unit= live=
+# Kept for the end: each write would be a packet of its own, to be decrypted and waited for on our side.
+say() { told=$told$1$tab$2$line_end; }
+is_in() { case " $(id -G) " in *" $1 "*) ;; *) return 1 ;; esac; }
 folder_of() { folder=${1%/}; folder=${folder%/*}; folder=${folder:-/}; }
 
 read -r name </proc/sys/kernel/hostname
 say hostname "$name"
 say glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
 
+# Words are lines, and no patterns: of paths, which may hold any of both.
+IFS=$line_end; set -f
 # The postmaster changes into its data directory: a reused pid, or a zombie, has another one or none.
 pid=
 {
@@ -46,12 +54,18 @@ pid=
     IFS= read -r socket; read -r skip; read -r skip; read -r state
 } 2>/dev/null <"$data/postmaster.pid"
 if [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$data" ]; then
-    say postmaster "$pid $listens $state"
+    say postmaster "$pid $listens $state"; live=yes
     say socket "$socket"
     if [ -z "$bin" ]; then folder_of "$(readlink "/proc/$pid/exe")"; bin=$folder; fi
-    conf=$(tr '\0' '\n' <"/proc/$pid/cmdline" | sed -n '/^config_file=/{s///;h;};${x;p;}')
-    say postmaster-unit "$(sed -n '\|[.]service$|{s|.*/||;s|[.]service$||;h;};${x;p;}' "/proc/$pid/cgroup")"
+    for word in $(tr '\0' '\n' <"/proc/$pid/cmdline"); do
+        case $word in config_file=*) conf=${word#*=} ;; esac
+    done
+    while read -r group; do
+        case $group in *.service) group=${group##*/}; own_unit=${group%.service} ;; esac
+    done <"/proc/$pid/cgroup"
+    say postmaster-unit "$own_unit"
 fi
+unset IFS; set +f
 for file in /etc/postgresql/*/*/postgresql.conf; do
     [ -f "$file" ] || continue
     dir=${file%/postgresql.conf} above=${dir%/*}
@@ -80,7 +94,7 @@ if [ -z "$bin" ]; then
     done
 fi
 if [ -x "$bin/postgres" ] && [ -x "$bin/pg_ctl" ]; then
-    major=$("$bin/postgres" --version 2>/dev/null)  # postgres (PostgreSQL) 15.18 (Debian ...)
+    major=$("$bin/pg_ctl" --version 2>/dev/null)  # pg_ctl (PostgreSQL) 15.18 (Debian ...); a small program
     major=${major#*) } major=${major%%[!0-9]*}
     say bin "$bin"; say major "$major"
 fi
@@ -99,41 +113,40 @@ while [ ! -e "$folder" ] && [ "$folder" != / ]; do folder_of "$folder"; done
 [ -d "$folder" ] && [ -w "$folder" ] && say can-create yes
 where=$data; [ -d "$where" ] || where=$folder
 # Of pg_wal too, which may be a symlink to another disk.
-df -PB1 -- "$where" "$data/pg_wal/." 2>/dev/null | awk 'NR == 2 { print "free\t" $4 } NR == 3 { print "wal-free\t" $4 }'
+disks=$(df -PB1 -- "$where" "$data/pg_wal/." 2>/dev/null)
+IFS=$line_end; set -f
+for disk in $disks; do say disk "$disk"; done
+unset IFS; set +f
 [ -L "$data" ] && say symlink yes
-mountpoint -q -- "$data" 2>/dev/null && say mount yes
+cd -P -- "$where" 2>/dev/null && say where "$PWD"
+cd /
 if [ -d "$data" ] && [ ! -r "$data" ]; then
     say directory other; say content "(not readable by $(id -un))"
 elif [ -f "$data/PG_VERSION" ] && [ -f "$data/global/pg_control" ]; then
     say directory cluster
     [ -w "$data" ] || say read-only yes
     [ -e "$data/standby.signal" ] && say standby yes
-    "$bin/pg_controldata" -D "$data" 2>/dev/null | sed 's/^/control\t/'
+    "$bin/pg_controldata" -D "$data" 2>/dev/null
     folder_of "$conf"
-    beside=$folder groups=" $(id -G) "
-    set --
+    beside=$folder
     for file in "$conf" "$beside/replctl.conf" "$beside/pg_hba.conf"; do
         [ -r "$file" ] && set -- "$@" "$file"
         held=$file
         [ ! -L "$file" ] || held=$(readlink -f -- "$file") || continue
         folder_of "$held"
         if [ -e "$held" ] && [ ! -O "$held" ]; then say fixed "$file belongs to $(stat -c %U -- "$held")"
-        elif [ -e "$held" ] && group=$(stat -c %g -- "$held") && [ "${groups#* "$group" }" = "$groups" ]; then
+        elif [ -e "$held" ] && [ ! -G "$held" ] && ! is_in "$(stat -c %g -- "$held")"; then
             say fixed "$file belongs to the group $(stat -c %G -- "$held"), which $(id -un) is not in"
         elif [ ! -w "$folder" ]; then say fixed "$(id -un) cannot make files in $folder"
         fi
     done
     [ -r "$data/postgresql.auto.conf" ] && set -- "$@" "$data/postgresql.auto.conf"
-    # awk, unlike sed, ends a last line that has no newline: the next file would begin on it.
-    [ "$#" = 0 ] || awk 'FNR == 1 { key = FILENAME; sub(".*/", "file:", key) } { print key "\t" $0 }' "$@"
+    hex='[0-9A-F]' eight=; for each in 1 2 3 4 5 6 7 8; do eight=$eight$hex; done
     newest= last=
-    read -r newest last <<END
-$(ls "$data/pg_wal" 2>/dev/null | awk '
-    length($0) == 24 && /^[0-9A-F]+$/ { timeline = substr($0, 1, 8); if (timeline > newest) newest = timeline }
-    length($0) == 16 && /^[0-9A-F]+[.]history$/ && $0 > last { last = $0 }
-    END { print (newest == "" ? "-" : newest), last }')
-END
-    newest=${newest#-}
+    # A pattern's names come sorted, and the first eight digits are the timeline.
+    for file in "$data"/pg_wal/$eight$eight$eight; do newest=${file##*/} newest=${newest%%????????????????}; done
+    for file in "$data"/pg_wal/$eight.history; do last=${file##*/}; done
+    case $newest in *\[*) newest= ;; esac
     say wal-timeline "$newest"
     for dir in "$data"/pg_replslot/*; do [ -d "$dir" ] && say slot "${dir##*/}"; done
     [ "$last" = "$newest.history" ] && last=
@@ -148,11 +161,17 @@ elif [ -e "$data" ]; then
 else say directory absent
 fi
 
-awk -v port="$port" '
-    BEGIN { p = sprintf(":%04X", port) }
-    FNR > 1 && $4 == "0A" && substr($2, length($2) - 4) == p { found = 1 }
-    END { exit !found }' \
-    /proc/net/tcp /proc/net/tcp6 2>/dev/null && say port-in-use yes
+# awk, unlike sed, ends a last line that has no newline: the next file would begin on it.
+[ "$#" = 0 ] || awk 'FNR == 1 { key = FILENAME; sub(".*/", "file:", key) } { print key "\t" $0 }' "$@"
+# To list who listens, the kernel walks a table that is large on any host: not where the answer is known.
+if [ -n "$live" ] && [ "$listens" = "$port" ]; then say port-in-use yes
+else
+    awk -v port="$port" '
+        BEGIN { p = sprintf(":%04X", port) }
+        FNR > 1 && $4 == "0A" && substr($2, length($2) - 4) == p { found = 1 }
+        END { exit !found }' \
+        /proc/net/tcp /proc/net/tcp6 2>/dev/null && say port-in-use yes
+fi
 [ -w /run/postgresql ] && say socket-dir yes
 if [ ! -e "$data" ] && [ -e "$rewind" ]; then
     state= pid=
@@ -171,11 +190,8 @@ for dir in "$aside"*; do
     [ -d "$dir" ] && say aside "$(timeout 1 du -sk -- "$dir" 2>/dev/null | cut -f 1) $(printf %s "$dir" | tr '\n' '?')"
 done
 say end "$$"
+printf %s "$told"
 """
-
-# sed writes what it has read in blocks. Line by line as they come, each would be a packet of its own, to be decrypted
-# and waited for: most of what a whole look costs on our side.
-_AT_ONCE = f"{{\n{_SCRIPT}}} | sed ''\n"
 
 
 def host_probe_command(node: Node) -> tuple[str, ...]:
@@ -184,7 +200,7 @@ def host_probe_command(node: Node) -> tuple[str, ...]:
     return (
         "sh",
         "-c",
-        _AT_ONCE,
+        _SCRIPT,
         "sh",
         settings.data_dir,
         settings.bin_dir or "",
@@ -206,6 +222,8 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
         key, tab, value = line.partition("\t")
         if tab:
             found[key].append(value)
+        else:
+            found["control"].append(line)
     if "end" not in found:
         raise ValueError("the host probe was cut short")
 
@@ -213,13 +231,13 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
         return found[key][0] or None if found[key] else None
 
     bin_dir = one("bin")
-    free = one("wal-free")
+    disks = [row.split(None, 5) for row in found["disk"][1:]]  # the first is df's heading
     return HostFacts(
         hostname=one("hostname") or "",
         bin_dir=bin_dir,
         major=int(major) if (major := one("major")) else None,
         glibc=one("glibc"),
-        directory=_directory(found, node.postgres.data_dir),
+        directory=_directory(found, disks[0] if disks else [], node.postgres.data_dir),
         port_in_use=bool(found["port-in-use"]),
         control=parse_control_data("\n".join(found["control"])),
         standby_signal=bool(found["standby"]),
@@ -245,17 +263,19 @@ def parse_host_probe(text: str, node: Node) -> HostFacts:
         broken_rewind=bool(found["rewind"]) and found["rewind"] not in (["done"], ["running"]),
         finished_rewind=found["rewind"] == ["done"],
         live_rewind=found["rewind"] == ["running"],
-        wal_free_bytes=int(free) if free else None,
+        wal_free_bytes=int(disks[1][3]) if len(disks) > 1 else None,
     )
 
 
-def _directory(found: defaultdict[str, list[str]], path: str) -> DataDirectory:
-    free = found["free"][0] if found["free"] else ""
+def _directory(found: defaultdict[str, list[str]], disk: Sequence[str], path: str) -> DataDirectory:
+    """``disk`` is df's line: source, size, used, free, share, where it is mounted."""
+    free, mounted = (disk[3], disk[5]) if len(disk) > 5 else ("", None)
+    state = DirectoryState(found["directory"][0])
     return DataDirectory(
         path=path,
-        state=DirectoryState(found["directory"][0]),
+        state=state,
         is_symlink=bool(found["symlink"]),
-        is_mount_point=bool(found["mount"]),
+        is_mount_point=state is not DirectoryState.ABSENT and found["where"] == [mounted],
         parent_exists=bool(found["parent"]),
         can_create=bool(found["can-create"]),
         can_write=not found["read-only"],

@@ -36,7 +36,41 @@ OBSERVED_SETTINGS: Final = (
     "wal_sender_timeout",
 )
 
-SERVER: Final[LiteralString] = """
+SETTINGS: Final[LiteralString] = """
+select name, setting, source, sourcefile, pending_restart
+  from pg_settings where name = any(%(settings)s) or pending_restart
+"""
+
+# A password that has expired lets nobody in, as if the role had no LOGIN; nor does CONNECTION LIMIT 0.
+ROLES: Final[LiteralString] = """
+select rolname as name, rolconnlimit = 0 as shut, rolsuper as superuser,
+       rolcanlogin and coalesce(rolvaliduntil > now(), true) and (rolsuper or rolconnlimit <> 0) as can_login,
+       rolreplication as replication, rolpassword as verifier
+  from pg_authid where rolname = any(%(roles)s)
+"""
+
+# The one alone: the name of another one may be in an encoding that nobody knows (SQL_ASCII).
+DATABASES: Final[LiteralString] = """
+select datname as name, pg_get_userbyid(datdba) as owner, datallowconn as open
+  from pg_database where datname = %(database)s
+"""
+
+# A rule that is in use all the same has its fields beside the error, such as a hostssl rule without ssl.
+HBA_ERRORS: Final[LiteralString] = """
+select line_number, error from pg_hba_file_rules where error is not null and type is null order by line_number
+"""
+
+# What pg_rewind calls on its source (PostgreSQL docs, pg_rewind, Notes).
+REWIND_GRANTED: Final[LiteralString] = """
+select coalesce(bool_and(has_function_privilege(r.oid, f.name, 'execute')), false) as granted
+  from pg_roles r, unnest(array['pg_ls_dir(text, boolean, boolean)', 'pg_stat_file(text, boolean)',
+       'pg_read_binary_file(text)', 'pg_read_binary_file(text, bigint, bigint, boolean)']) as f(name)
+ where r.rolname = %(role)s
+"""
+
+# One statement: each that goes through SSH on its own costs both ends more than the server's answer does.
+SERVER: Final[LiteralString] = (
+    """
 select current_setting('server_version_num')::int as version_num,
        current_setting('server_version') as version,
        (select system_identifier::text from pg_control_system()) as system_identifier,
@@ -45,13 +79,24 @@ select current_setting('server_version_num')::int as version_num,
        (select count(*) from pg_prepared_xacts) as prepared_transactions,
        array(select spcname from pg_tablespace where spcname not in ('pg_default', 'pg_global')) as tablespaces,
        case when current_setting('archive_mode') = 'off' then 0
-            else (select count(*) from pg_ls_archive_statusdir() where name like '%%.ready') end as archive_backlog
+            else (select count(*) from pg_ls_archive_statusdir() where name like '%%.ready') end as archive_backlog,
+       (select coalesce(json_agg(r), '[]') from ("""
+    + SETTINGS
+    + """) r) as settings,
+       (select coalesce(json_agg(r), '[]') from ("""
+    + ROLES
+    + """) r) as roles,
+       (select coalesce(json_agg(r), '[]') from ("""
+    + DATABASES
+    + """) r) as databases,
+       (select coalesce(json_agg(r), '[]') from ("""
+    + HBA_ERRORS
+    + """) r) as hba_errors,
+       ("""
+    + REWIND_GRANTED
+    + """) as rewind_granted
 """
-
-SETTINGS: Final[LiteralString] = """
-select name, setting, source, sourcefile, pending_restart
-  from pg_settings where name = any(%(names)s) or pending_restart
-"""
+)
 
 _FOLLOWERS: Final[LiteralString] = """
        coalesce((select json_agg(w) from (
@@ -114,36 +159,10 @@ select extract(epoch from clock_timestamp()) as clock_s,
     + _FOLLOWERS
 )
 
-# A password that has expired lets nobody in, as if the role had no LOGIN; nor does CONNECTION LIMIT 0.
-ROLES: Final[LiteralString] = """
-select rolname as name, rolconnlimit = 0 as shut, rolsuper as superuser,
-       rolcanlogin and coalesce(rolvaliduntil > now(), true) and (rolsuper or rolconnlimit <> 0) as can_login,
-       rolreplication as replication, rolpassword as verifier
-  from pg_authid where rolname = any(%(names)s)
-"""
-
-# The one alone: the name of another one may be in an encoding that nobody knows (SQL_ASCII).
-DATABASES: Final[LiteralString] = """
-select datname as name, pg_get_userbyid(datdba) as owner, datallowconn as open from pg_database where datname = %(name)s
-"""
-
 # Of a session that was there at the reload, this is the moment at which the session itself has read the files.
 CONF_LOADED: Final[LiteralString] = "select pg_conf_load_time() as at"
 
 PENDING_RESTART: Final[LiteralString] = "select name from pg_settings where pending_restart order by name"
-
-# A rule that is in use all the same has its fields beside the error, such as a hostssl rule without ssl.
-HBA_ERRORS: Final[LiteralString] = """
-select line_number, error from pg_hba_file_rules where error is not null and type is null order by line_number
-"""
-
-# What pg_rewind calls on its source (PostgreSQL docs, pg_rewind, Notes).
-REWIND_GRANTED: Final[LiteralString] = """
-select coalesce(bool_and(has_function_privilege(r.oid, f.name, 'execute')), false) as granted
-  from pg_roles r, unnest(array['pg_ls_dir(text, boolean, boolean)', 'pg_stat_file(text, boolean)',
-       'pg_read_binary_file(text)', 'pg_read_binary_file(text, bigint, bigint, boolean)']) as f(name)
- where r.rolname = %(role)s
-"""
 
 WAL_SEGMENTS: Final[LiteralString] = "select name from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$' order by name"
 CLUSTER_BYTES: Final[LiteralString] = "select sum(pg_database_size(oid))::bigint as bytes from pg_database"

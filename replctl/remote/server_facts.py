@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from replctl.model.configuration import Configuration, FileEntry, LiveSetting
 from replctl.model.errors import ConnectionLostError
@@ -19,7 +17,7 @@ from replctl.model.facts import (
     Walsender,
 )
 from replctl.model.inventory import Inventory, Node
-from replctl.model.secret import Passwords
+from replctl.model.secret import Passwords, Secret
 from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline
 from replctl.postgres import statements
 from replctl.postgres.conninfo import parse_upstream
@@ -41,24 +39,33 @@ def read_server(link: NodeLink, node: Node, inventory: Inventory, passwords: Pas
 
 def read_facts(database: Database, node: Node, inventory: Inventory, passwords: Passwords) -> Primary | Replica:
     """The same over a session that is open already. Raises SqlError, ConnectionLostError."""
-    server = database.fetch(statements.SERVER)[0]
-    role = _one(database, statements.REPLICA if server["in_recovery"] else statements.PRIMARY)
-    settings = _settings(database)
-    databases = database.fetch(statements.DATABASES, {"name": inventory.app.database})
+    secrets = {
+        inventory.admin.user: passwords.admin,
+        inventory.replication.user: passwords.replication,
+        inventory.app.user: passwords.app,
+    }
+    wanted = {
+        "settings": list(statements.OBSERVED_SETTINGS),
+        "roles": list(secrets),
+        "database": inventory.app.database,
+        "role": inventory.replication.user,
+    }
+    server = database.fetch(statements.SERVER, wanted)[0]
+    role = database.fetch(statements.REPLICA if server["in_recovery"] else statements.PRIMARY)[0]
     facts = ServerFacts(
         version_num=server["version_num"],
         version=server["version"],
         system_identifier=SystemIdentifier(server["system_identifier"]),
         timeline=Timeline(role["timeline"]),
         data_directory=server["data_directory"],
-        settings=settings,
+        settings={row["name"]: _setting(row) for row in server["settings"]},
         slots=tuple(_slot(row) for row in role["slots"]),
         walsenders=tuple(_walsender(row) for row in role["walsenders"]),
-        roles=_roles(database, inventory, passwords),
-        databases={row["name"]: row["owner"] for row in databases},
-        closed_databases=tuple(row["name"] for row in databases if not row["open"]),
-        rewind_granted=_one(database, statements.REWIND_GRANTED, role=inventory.replication.user)["granted"],
-        hba_errors=tuple(f"line {row['line_number']}: {row['error']}" for row in database.fetch(statements.HBA_ERRORS)),
+        roles=tuple(_role(row, secrets[row["name"]]) for row in server["roles"]),
+        databases={row["name"]: row["owner"] for row in server["databases"]},
+        closed_databases=tuple(row["name"] for row in server["databases"] if not row["open"]),
+        rewind_granted=server["rewind_granted"],
+        hba_errors=tuple(f"line {row['line_number']}: {row['error']}" for row in server["hba_errors"]),
         archive_backlog=server["archive_backlog"],
         prepared_transactions=server["prepared_transactions"],
         tablespaces=tuple(server["tablespaces"]),
@@ -74,7 +81,7 @@ def read_positions(link: NodeLink, seen: Primary | Replica, *, timeout: float) -
     """
     replica = isinstance(seen, Replica)
     with link.session(timeout=timeout) as database:
-        role = _one(database, statements.REPLICA if replica else statements.PRIMARY)
+        role = database.fetch(statements.REPLICA if replica else statements.PRIMARY)[0]
     server = replace(
         seen.server,
         timeline=Timeline(role["timeline"]),
@@ -115,32 +122,17 @@ def _replica(name: NodeName, server: ServerFacts, row: Row) -> Replica:
     )
 
 
-def _one(database: Database, query: Any, **params: object) -> Row:
-    return database.fetch(query, params)[0]
+def _setting(row: Row) -> Setting:
+    return Setting(row["setting"], row["source"], row["sourcefile"], row["pending_restart"])
 
 
-def _settings(database: Database) -> Mapping[str, Setting]:
-    rows = database.fetch(statements.SETTINGS, {"names": list(statements.OBSERVED_SETTINGS)})
-    return {
-        row["name"]: Setting(row["setting"], row["source"], row["sourcefile"], row["pending_restart"]) for row in rows
-    }
-
-
-def _roles(database: Database, inventory: Inventory, passwords: Passwords) -> tuple[Role, ...]:
-    secrets = {
-        inventory.admin.user: passwords.admin,
-        inventory.replication.user: passwords.replication,
-        inventory.app.user: passwords.app,
-    }
-    return tuple(
-        Role(
-            name=row["name"],
-            can_login=row["can_login"],
-            superuser=row["superuser"],
-            replication=row["replication"],
-            password_matches=bool(row["verifier"]) and verifier_matches(row["verifier"], secrets[row["name"]]),
-        )
-        for row in database.fetch(statements.ROLES, {"names": list(secrets)})
+def _role(row: Row, password: Secret) -> Role:
+    return Role(
+        name=row["name"],
+        can_login=row["can_login"],
+        superuser=row["superuser"],
+        replication=row["replication"],
+        password_matches=bool(row["verifier"]) and verifier_matches(row["verifier"], password),
     )
 
 

@@ -229,7 +229,10 @@ class ShellRunner:
                 process.pipes.close()
 
     def _ask_account(self) -> Account:
+        """Who logs in as the OS user needs not ask what it takes to become it."""
         unswitched = Account(self.shells.account, ())
+        if unswitched.name == self.os_user:
+            return unswitched
         argv = ("/bin/sh", "-c", _WHO, "sh", self.os_user)
         with self._traced(argv):
             process = self._begin(argv, unswitched, self._open(START_SECONDS))

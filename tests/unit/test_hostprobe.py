@@ -39,8 +39,8 @@ def node(tmp_path: Path) -> Node:
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, body in {
-        "postgres": "echo 'postgres (PostgreSQL) 15.18 (Debian 15.18-1)'",
-        "pg_ctl": "exit 1",
+        "pg_ctl": "echo 'pg_ctl (PostgreSQL) 15.18 (Debian 15.18-1)'",
+        "postgres": "exit 1",
         "pg_controldata": f"cat <<'END'\n{CONTROL}END",
     }.items():
         (programs / name).write_text(f"#!/bin/sh\n{body}\n")

@@ -35,8 +35,8 @@ from tests.unit.plans import DB1, codes, steps
 from tests.unit.runs import Interrupts, Ticking, Told, a_session
 
 ANSWERS = {
-    "postgres": "echo 'postgres (PostgreSQL) 15.18'",
-    "pg_ctl": "exit 1",
+    "postgres": "exit 1",
+    "pg_ctl": "echo 'pg_ctl (PostgreSQL) 15.18'",
     "initdb": "echo 'no space' >&2; exit 1",
 }
 

@@ -54,7 +54,7 @@ def create_role(context: Context, action: CreateRole) -> Effect:
     """The verifier is computed here; the password itself never leaves this machine."""
     name, password = _identity(context, action.kind)
     with context.new_session(options=f"{SILENT} {COMMIT_LOCALLY}") as database:
-        rows = database.fetch(statements.ROLES, {"names": [name]})
+        rows = database.fetch(statements.ROLES, {"roles": [name]})
         found = rows[0] if rows else None
         if found and _fits(found, action.kind, password):
             return Unchanged(f"{name} is as it should be")
@@ -129,7 +129,7 @@ def await_password(context: Context, action: AwaitPassword) -> Effect:
 
 def _verifier(context: Context, database: Database, name: str) -> str:
     """What pg_authid has of a role; empty for no password."""
-    rows = database.fetch(statements.ROLES, {"names": [name]})
+    rows = database.fetch(statements.ROLES, {"roles": [name]})
     if not rows:
         raise ReplctlError(
             f"{context.name}: there is no role {name}",
@@ -147,7 +147,7 @@ def create_database(context: Context, action: CreateDatabase) -> Effect:
     """Owned by the app role, so that it can create its tables in the schema public."""
     app = context.inventory.app
     with context.new_session(options=COMMIT_LOCALLY) as database:
-        rows = database.fetch(statements.DATABASES, {"name": app.database})
+        rows = database.fetch(statements.DATABASES, {"database": app.database})
         owners = {row["name"]: row["owner"] for row in rows}
         if owners.get(app.database) == app.user:
             return Unchanged(f"{app.database} belongs to {app.user}")
