@@ -52,10 +52,15 @@ class ListedNodes:
 
 
 def managed_values(
-    inventory: Inventory, passwords: Passwords, primary: NodeName, replicas: Sequence[NodeName]
+    inventory: Inventory,
+    passwords: Passwords,
+    primary: NodeName,
+    replicas: Sequence[NodeName],
+    region: str | None = None,
 ) -> EnvValues:
-    """What the env file says of a cluster with this primary and these replicas, which go in inventory order."""
-    urls = [_url(inventory.app, passwords, node) for name, node in inventory.nodes.items() if name in replicas]
+    """What the env file says of a cluster with this primary and these replicas, to an application in ``region``."""
+    listed = inventory.reading_order(primary, replicas, region)
+    urls = [_url(inventory.app, passwords, inventory.nodes[name]) for name in listed]
     return {
         ENABLED: "true" if urls else "false",
         PRIMARY_URL: Secret(_url(inventory.app, passwords, inventory.nodes[primary])),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-HIGHEST = 84
+HIGHEST = 85
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,13 @@ STATUS_AND_ENV = {
     "84i": ("no replica is healthy", "DB_READ_REPLICA_URLS stays, empty; enabled says false"),
 }
 
+TOPOLOGIES = {
+    "85a": ("commits wait for replicas, and these are restarted, removed, promoted", "none waits for one that is gone"),
+    "85b": ("a failover where commits waited for replicas", "told what that proves; no acknowledged row is lost"),
+    "85c": ("a rejoin where commits wait for replicas", "the node counts again once it streams"),
+    "85d": ("killed after whichever operation where commits wait for replicas", f"{AGAIN}; the setting is right"),
+}
+
 PARTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Transport and process": TRANSPORT,
     "init-primary": INIT_PRIMARY,
@@ -196,6 +203,7 @@ PARTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "promote": PROMOTE,
     "rejoin": REJOIN,
     "status and env": STATUS_AND_ENV,
+    "Topologies": TOPOLOGIES,
 }
 
 

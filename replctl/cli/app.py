@@ -334,6 +334,9 @@ def env(
     inventory: InventoryFile = DEFAULT_INVENTORY,
     check: Annotated[bool, typer.Option("--check", help="Compare the env file with the cluster.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Bring the env file to how the cluster stands.")] = False,
+    for_region: Annotated[
+        str | None, typer.Option("--for-region", metavar="REGION", help="Print it for an application there.")
+    ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     output: OutputFormat = Output.TABLE,
@@ -342,12 +345,10 @@ def env(
     timings: Timings = False,
 ) -> None:
     """Print the app's env file with its passwords masked, compare it, or write it."""
-    from replctl.cli import commands, reading
+    from replctl.cli import commands
 
     options = commands.ChangeOptions(inventory, dry_run, yes, output, Tracing(verbose, log_file, timings))
-    if write:
-        end(commands.write_env(options, check))
-    end(reading.read_cluster(inventory, options.tracing, reading.check_env if check else reading.print_env))
+    end(commands.env(options, check, write, for_region))
 
 
 @app.command(rich_help_panel=RECORDS)

@@ -159,12 +159,21 @@ def rotate_password(options: ChangeOptions, role: str) -> ExitCode:
     return run_change("rotate-password", options, intent, f"change the {role} password to what the inventory says")
 
 
-def write_env(options: ChangeOptions, check: bool) -> ExitCode:  # noqa: FBT001
-    """``env --write``."""
+def env(options: ChangeOptions, check: bool, write: bool, region: str | None) -> ExitCode:  # noqa: FBT001
+    """``env [--check | --write | --for-region REGION]``."""
+
+    def one_of_them() -> None:
+        if check + write + (region is not None) > 1:
+            raise UsageError("--check, --write and --for-region exclude each other", hint="Say one of them.")
 
     def intent(_: Inventory) -> Intent:
-        if check:
-            raise UsageError("--check and --write exclude each other", hint="Say one of them.")
+        one_of_them()
         return intents.write_env()
 
-    return run_change("env", options, intent, "write the env file")
+    def show(cluster: reading.Reading) -> ExitCode:
+        one_of_them()
+        return reading.check_env(cluster) if check else reading.print_env(cluster, region)
+
+    if write:
+        return run_change("env", options, intent, "write the env file")
+    return reading.read_cluster(options.inventory, options.tracing, show)

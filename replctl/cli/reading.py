@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from replctl.cli.exits import run_command
@@ -182,10 +183,14 @@ def show_candidates(reading: Reading, output: Output) -> ExitCode:
     return ExitCode.REFUSED
 
 
-def print_env(reading: Reading) -> ExitCode:
-    """The env file as it would be written now, with the passwords masked."""
-    values = _env_values(reading)
-    for key, value in values.items():
+def print_env(reading: Reading, region: str | None = None) -> ExitCode:
+    """The env file as it would be written now, for an application in ``region``, with the passwords masked. Raises
+    UsageError for a region that no node has."""
+    known = dict.fromkeys(node.region for node in reading.inventory.nodes.values() if node.region)
+    if region is not None and region not in known:
+        hint = f"Their regions are {', '.join(known)}." if known else "Give the nodes a region in the inventory."
+        raise UsageError(f"{reading.inventory.path}: no node is in {region}", hint=hint, code="unknown-region")
+    for key, value in _env_values(reading)(region).items():
         text = value.reveal() if isinstance(value, Secret) else value
         sys.stdout.write(f"{key}={masked(text)}\n")
     return ExitCode.DONE
@@ -193,8 +198,11 @@ def print_env(reading: Reading) -> ExitCode:
 
 def check_env(reading: Reading) -> ExitCode:
     """Compare the file, and its copies on hosts of the application, with what would be written now."""
-    path, values = reading.inventory.app.env_file, _env_values(reading)
-    files = {str(path): differences(read_optional_text(path), values), **_on_app_hosts(reading, values)}
+    path, values_in = reading.inventory.app.env_file, _env_values(reading)
+    files = {
+        str(path): differences(read_optional_text(path), values_in(None)),
+        **_on_app_hosts(reading, values_in),
+    }
     for name, found in files.items():
         for difference in found:
             sys.stdout.write(f"{escape(difference)}\n")
@@ -203,7 +211,7 @@ def check_env(reading: Reading) -> ExitCode:
     return ExitCode.DIFFERENT if any(files.values()) else ExitCode.DONE
 
 
-def _on_app_hosts(reading: Reading, values: EnvValues) -> dict[str, list[str]]:
+def _on_app_hosts(reading: Reading, values_in: Callable[[str | None], EnvValues]) -> dict[str, list[str]]:
     """How each copy that can be read differs. Of the others nobody can say, which is a warning."""
     hosts = {NodeName(host.label): host for host in reading.inventory.app.publish}
 
@@ -211,7 +219,7 @@ def _on_app_hosts(reading: Reading, values: EnvValues) -> dict[str, list[str]]:
         host = hosts[name]
         file = read_app_file(reading.fleet.on_app_host(host), host)
         return [
-            *differences(file.text.reveal() if file.text else None, values),
+            *differences(file.text.reveal() if file.text else None, values_in(host.region)),
             *([f"it is open to other users (mode {file.mode:o})"] if file.is_open else []),
             *(["the reload command has still to run"] if file.reload_due and host.reload else []),
         ]
@@ -226,7 +234,8 @@ def _on_app_hosts(reading: Reading, values: EnvValues) -> dict[str, list[str]]:
     return {name: answer for name, answer in answers.items() if not isinstance(answer, ReplctlError)}
 
 
-def _env_values(reading: Reading) -> EnvValues:
+def _env_values(reading: Reading) -> Callable[[str | None], EnvValues]:
+    """What is written for an application in a region, by one look at the cluster."""
     facts = reading.facts()
     if facts.primary is None:
         situation = Situation(reading.inventory, facts, read_template_dir(reading.inventory.templates))
@@ -234,7 +243,7 @@ def _env_values(reading: Reading) -> EnvValues:
         kind = UnreachableError if refusal.exit_code is ExitCode.UNREACHABLE else RefusedError
         raise kind(refusal.message, hint=refusal.hint, node=refusal.node, code=refusal.code)
     replicas = proven_replicas(reading.inventory, facts)
-    return managed_values(reading.inventory, reading.passwords, facts.primary.node, replicas)
+    return partial(managed_values, reading.inventory, reading.passwords, facts.primary.node, replicas)
 
 
 def show_history(path: Path, output: Output) -> ExitCode:

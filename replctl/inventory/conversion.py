@@ -28,6 +28,8 @@ from replctl.model.inventory import (
     ServiceManager,
     SqlRoute,
     SshSettings,
+    Sync,
+    SyncMode,
     Timeouts,
 )
 from replctl.model.secret import CommandSecret, EnvSecret, FileSecret, LiteralSecret, Secret, SecretSource
@@ -48,6 +50,7 @@ def to_inventory(file: InventoryFile, path: Path) -> Inventory:
         timeouts=Timeouts(**_given(file.timeouts)),
         system_identifier=None if identifier is None else SystemIdentifier(identifier),
         templates=_path(file.templates, folder),
+        sync=None if file.sync is None else Sync(SyncMode(file.sync.mode), file.sync.count),
     )
 
 
@@ -75,6 +78,8 @@ def _node(name: NodeName, node: NodeBlock, file: InventoryFile, folder: Path) ->
         connection=Connection(node.connection or Connection.SSH),
         ssh=_ssh(merged_ssh(file.ssh, node), folder),
         postgres=_postgres(merged_postgres(file.postgres, node)),
+        in_rotation=node.in_rotation is not False,
+        region=node.region,
     )
 
 
@@ -109,6 +114,7 @@ def _app(file: InventoryFile, folder: Path) -> App:
         env_file=_local(app.env_file, folder),
         settings={name: _env_text(value) for name, value in settings.items() if value is not None},
         publish=tuple(_app_host(file, host, folder) for host in app.publish or ()),
+        region=app.region,
     )
 
 
@@ -118,6 +124,7 @@ def _app_host(file: InventoryFile, given: PublishBlock, folder: Path) -> AppHost
         ssh=_ssh(merged_ssh(file.ssh, given) | {"user": given.user}, folder),
         path=given.path,
         reload=tuple(shlex.split(given.reload or "")),
+        region=given.region,
     )
 
 

@@ -11,6 +11,7 @@ from replctl.inventory.parameters import lowered
 from replctl.inventory.problems import Problem, Where
 from replctl.inventory.schema import InventoryFile, NodeBlock
 from replctl.model.values import NodeName, slot_name
+from replctl.postgres.standby_names import STANDBY_NAMES
 
 _DEFAULT_PORT = 5432
 
@@ -26,6 +27,7 @@ def rule_problems(file: InventoryFile) -> Iterator[Problem]:
     yield from _routes(file, merged)
     yield from _app_hosts(file)
     yield from _parameters(file)
+    yield from _synchronous(file)
 
 
 def _roles(file: InventoryFile) -> Iterator[Problem]:
@@ -106,13 +108,28 @@ def _app_hosts(file: InventoryFile) -> Iterator[Problem]:
 
 
 def _parameters(file: InventoryFile) -> Iterator[Problem]:
+    for where, parameters in _parameter_blocks(file).items():
+        for name, text in lowered(parameters, len(file.nodes)):
+            yield Problem((*where, name), text)
+
+
+def _parameter_blocks(file: InventoryFile) -> Mapping[Where, Mapping[str, str]]:
     blocks: dict[Where, Mapping[str, str]] = {("postgres", "parameters"): file.postgres.parameters or {}}
     for name, node in file.nodes.items():
         if node.postgres and node.postgres.parameters:
             blocks["nodes", name, "postgres", "parameters"] = node.postgres.parameters
-    for where, parameters in blocks.items():
-        for name, text in lowered(parameters, len(file.nodes)):
-            yield Problem((*where, name), text)
+    return blocks
+
+
+def _synchronous(file: InventoryFile) -> Iterator[Problem]:
+    if file.sync is None:
+        return
+    replicas = len(file.nodes) - 1
+    if file.sync.count > replicas:
+        yield Problem(("sync", "count"), f"commits would wait for {file.sync.count} replicas, and there are {replicas}")
+    for where, parameters in _parameter_blocks(file).items():
+        if STANDBY_NAMES in parameters:
+            yield Problem((*where, STANDBY_NAMES), "is managed by replctl, because of sync; remove one of them")
 
 
 def _repeated(places: Iterable[tuple[Where, Any]]) -> Iterator[tuple[Where, Where, Any]]:

@@ -46,6 +46,7 @@ NETWORKS = ListOf(Text(no_option, forms.network))
 VARIABLE = Text(no_option, Form(r"[A-Za-z_][A-Za-z0-9_]{0,254}", "the name of an environment variable"))
 COMMAND_LINE = Text(no_option, forms.words)
 STRATEGY = Text(no_option, Form(r"[a-z_]{1,64}", "a strategy such as round_robin, in lower-case letters and _"))
+REGION = Text(Form(r"[a-z0-9][a-z0-9_.-]{0,39}", "a label such as eu-west-1: lower-case letters, digits, -, _ and ."))
 PORT = Whole(1, 65535)
 SECONDS = Positive(86400)
 PARAMETER_NAME = Text(parameter_name)
@@ -152,6 +153,7 @@ class PublishBlock:
     host: str = required(SSH_HOST, "What SSH connects to: an address, a name or an alias.")
     user: str = required(SSH_USER, "The SSH user: the file becomes, or already is, this user's.")
     path: str = required(REMOTE_FILE, "The file: an absolute path. Its other lines stay.")
+    region: str | None = optional(REGION, "Replicas of this region are listed first in it; app.region if not set.")
     reload: str | None = optional(
         COMMAND_LINE, "The command that has the application read it again; run without a shell, for at most 30 seconds."
     )
@@ -166,6 +168,9 @@ class AppBlock:
     user: str = required(ROLE, "The role that owns it.")
     password: str | PasswordReference = required(PASSWORD, "The role's password.")
     env_file: str = usual(LOCAL_PATH, "app.env", "The env file to publish to; app.env if not set.")
+    region: str | None = optional(
+        REGION, "Replicas of this region are listed first in the env file; the primary's region if not set."
+    )
     publish: list[PublishBlock] | None = optional(
         ListOf(BlockOf(PublishBlock)), "Hosts of the application on which a file is kept like the env file."
     )
@@ -180,6 +185,16 @@ class AppBlock:
         Whole(0, 86_400_000), "DB_MAX_REPLICATION_LAG_MS: the age that reads may have."
     )
     lag_check: bool | None = optional(YesNo(), "DB_LAG_CHECK_ENABLED: leave out replicas that lag.")
+
+
+@block
+class SyncBlock:
+    """Synchronous replication: commits wait until so many standbys have them. Without it, no commit waits."""
+
+    mode: str = usual(
+        OneOf("any", "first"), "any", "Whose answer counts: any of the replicas, or the first ones of the inventory."
+    )
+    count: int = usual(Whole(1, 100), 1, "How many replicas a commit waits for.")
 
 
 @block
@@ -200,6 +215,10 @@ class NodeBlock:
     connection: str | None = optional(
         OneOf("ssh", "local"), "How commands reach the node: ssh (if not set), or local on this machine."
     )
+    in_rotation: bool | None = optional(
+        YesNo(), "Whether the application reads from it while it is a replica; true if not set."
+    )
+    region: str | None = optional(REGION, "Where it stands: replicas of the application's region are listed first.")
     ssh: SshBlock | None = optional(BlockOf(SshBlock), "What differs from the common ssh block.")
     postgres: PostgresBlock | None = optional(BlockOf(PostgresBlock), "What differs from the common postgres block.")
 
@@ -217,6 +236,7 @@ class InventoryFile:
     admin: AdminBlock = required(BlockOf(AdminBlock), "The superuser: its name, password and networks.")
     replication: ReplicationBlock = required(BlockOf(ReplicationBlock), "The replication role: its name and password.")
     app: AppBlock = required(BlockOf(AppBlock), "The application's database, role and env file.")
+    sync: SyncBlock | None = optional(BlockOf(SyncBlock), "Synchronous replication; asynchronous if not set.")
     timeouts: TimeoutsBlock = usual(BlockOf(TimeoutsBlock), TimeoutsBlock(), "How long steps may take, in seconds.")
     templates: str | None = optional(
         LOCAL_PATH, "A folder with the operator's own postgresql.conf.j2 and pg_hba.conf.j2."

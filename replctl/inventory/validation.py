@@ -10,7 +10,7 @@ from replctl.inventory.kinds import UNKNOWN_KEY, BlockOf, keys_of
 from replctl.inventory.problems import NOT_SUPPORTED, Problem, Where
 from replctl.inventory.yaml_text import Tree
 
-RESERVED = frozenset({"tls", "sync", "upstream", "in_rotation", "region", "wal_dir", "tablespaces", "apply_delay"})
+RESERVED = frozenset({"tls", "upstream", "wal_dir", "tablespaces", "apply_delay"})
 """Keys that later versions read: refused now, so that no inventory relies on what does not happen."""
 
 BLOCKS: Mapping[Where, type] = {
@@ -22,6 +22,7 @@ BLOCKS: Mapping[Where, type] = {
     ("app",): schema.AppBlock,
     ("app", "publish", "*"): schema.PublishBlock,
     ("app", "publish", "*", "ssh"): schema.SshBlock,
+    ("sync",): schema.SyncBlock,
     ("timeouts",): schema.TimeoutsBlock,
     ("nodes", "*"): schema.NodeBlock,
     ("nodes", "*", "ssh"): schema.SshBlock,

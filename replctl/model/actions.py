@@ -248,6 +248,15 @@ class AwaitStreaming:
 
 
 @dataclass(frozen=True, slots=True)
+class SetSynchronous:
+    """Have commits wait for as many of these standbys as the inventory asks for and as stream from the node, without
+    the one that is about to go; for nobody, if there are none."""
+
+    standbys: tuple[NodeName, ...]
+    without: NodeName | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """CHECKPOINT, twice: the long one while writes flow, the short one to shrink what the stop has to write."""
 
@@ -352,6 +361,7 @@ Action = (
     | ForgetStandby
     | RepointStandby
     | AwaitStreaming
+    | SetSynchronous
     | Checkpoint
     | GetReadyToStop
     | GetReadyToPromote

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -25,6 +25,13 @@ class ServiceManager(StrEnum):
     PG_CTL = "pg_ctl"
     PG_CTLCLUSTER = "pg_ctlcluster"
     SYSTEMD = "systemd"
+
+
+class SyncMode(StrEnum):
+    """Whose answers a commit waits for: any of the replicas', or those of the first in the inventory's order."""
+
+    ANY = "any"
+    FIRST = "first"
 
 
 class SqlRoute(StrEnum):
@@ -76,6 +83,9 @@ class Node:
     connection: Connection
     ssh: SshSettings
     postgres: PostgresSettings
+    in_rotation: bool = True
+    """Whether the application reads from it while it is a replica."""
+    region: str | None = None
 
     @property
     def slot(self) -> str:
@@ -110,6 +120,7 @@ class AppHost:
     path: str
     reload: tuple[str, ...] = ()
     """The command that has the application read the file again; empty for none."""
+    region: str | None = None
 
     @property
     def name(self) -> NodeName:
@@ -134,6 +145,8 @@ class App:
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     """The env file's optional settings, by their variable name, in the contract's order."""
     publish: tuple[AppHost, ...] = ()
+    region: str | None = None
+    """Of the application that reads the env file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +156,14 @@ class Timeouts:
     stop: float = 60.0
     catchup: float = 300.0
     promote: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Synchronous replication: how many replicas a commit waits for, and whose answers count."""
+
+    mode: SyncMode = SyncMode.ANY
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -158,6 +179,17 @@ class Inventory:
     timeouts: Timeouts = Timeouts()
     system_identifier: SystemIdentifier | None = None
     templates: Path | None = None
+    sync: Sync | None = None
+    """None leaves synchronous_standby_names to the operator."""
+
+    def reading_order(
+        self, primary: NodeName, replicas: Container[NodeName], region: str | None = None
+    ) -> tuple[NodeName, ...]:
+        """Those of the replicas that the application reads from: of its own region first, else in the inventory's
+        order. Its region is ``region``, else that of the env file, else the primary's."""
+        near = region or self.app.region or self.nodes[primary].region
+        read = (one for one in self.nodes.values() if one.in_rotation and one.name != primary and one.name in replicas)
+        return tuple(one.name for one in sorted(read, key=lambda one: one.region != near))
 
     @property
     def state_dir(self) -> Path:

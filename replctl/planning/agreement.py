@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from replctl.model.actions import AwaitStreaming, DropStuckWalsenders, PublishEnv
+from replctl.model.actions import AwaitStreaming, DropStuckWalsenders, PublishEnv, SetSynchronous
 from replctl.model.plan import Plan, Step
 
-OF_THE_MOMENT = (AwaitStreaming, DropStuckWalsenders, PublishEnv)
-"""Whether a standby is waited for, or is stuck, is a matter of seconds; and the env file says what is proven when it is
-written, whatever it said before."""
+OF_THE_MOMENT = (AwaitStreaming, DropStuckWalsenders, PublishEnv, SetSynchronous)
+"""Whether a standby is waited for, is stuck, or counts for commits, is a matter of seconds; and the env file says what
+is proven when it is written, whatever it said before."""
 
 
 def keeps_to(agreed: Plan, again: Plan) -> bool:

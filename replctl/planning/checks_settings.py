@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from replctl.model.checkup import Check
 from replctl.model.facts import Primary, Stopped
 from replctl.planning.check_case import Case
+from replctl.planning.commits import wanted_names
 from replctl.planning.config_diff import Needs, SettingDifference, compare, look_at
 from replctl.planning.on_node import as_os_user, by_psql
 from replctl.planning.states import settings_in_force, too_low
 from replctl.planning.switchover_checks import MAX_ARCHIVE_BACKLOG
 from replctl.postgres.conf_syntax import parse_conf
+from replctl.postgres.standby_names import STANDBY_NAMES
 
 AUTO_CONF = "postgresql.auto.conf"
 
@@ -135,10 +137,13 @@ def archiving(case: Case) -> Iterator[Check]:
 
 def synchronous(case: Case) -> Iterator[Check]:
     if isinstance(case.seen, Primary):
-        names = case.seen.server.setting("synchronous_standby_names")
-        yield from case.told(
-            "synchronous", ("commits-wait", "synchronous-standbys"), names or "commits wait for nobody"
-        )
+        names, situation = case.seen.server.setting(STANDBY_NAMES), case.situation
+        shown, sync = names or "commits wait for nobody", situation.inventory.sync
+        wanted = names if sync is None else wanted_names(situation.inventory, situation.facts, sync, case.seen)
+        if names == wanted or case.findings("commits-wait"):
+            yield from case.told("synchronous", ("commits-wait", "synchronous-standbys"), shown)
+        else:
+            yield case.warning("synchronous", f"{shown}; by the inventory it is {wanted!r}", "replctl config apply")
 
 
 def roles(case: Case) -> Iterator[Check]:

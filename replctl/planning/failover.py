@@ -21,6 +21,7 @@ from replctl.model.actions import (
 from replctl.model.facts import ClusterFacts, Replica, Stopped, Unreachable
 from replctl.model.plan import Plan, Refused, Step
 from replctl.model.values import NodeName
+from replctl.planning.acknowledged import acknowledged_note
 from replctl.planning.amounts import human_bytes
 from replctl.planning.consent import Consent
 from replctl.planning.divergence import counted
@@ -100,7 +101,7 @@ def _plan(situation: Situation, candidate: Replica, old: tuple[Stopped | Unreach
             side_by_side(follow(situation, sibling, name) for sibling in siblings),
             sequence(publish_again(situation, name, siblings)),
         ],
-        notes=[*_announced(situation, candidate, old), *(_announced_of(candidate, one) for one in ahead)],
+        notes=[*_announced(situation, candidate, old, ahead), *(_announced_of(candidate, one) for one in ahead)],
         unfinished=[
             *left_behind(situation, (name,), "rejoin"),
             *(
@@ -149,7 +150,9 @@ def _detach(situation: Situation, replica: Replica) -> Step | None:
     )
 
 
-def _announced(situation: Situation, candidate: Replica, old: tuple[Stopped | Unreachable, ...]) -> list[str]:
+def _announced(
+    situation: Situation, candidate: Replica, old: tuple[Stopped | Unreachable, ...], ahead: list[Ahead]
+) -> list[str]:
     """The most that can be lost, before anybody says yes."""
     notes: list[str] = []
     for node in old:
@@ -160,6 +163,8 @@ def _announced(situation: Situation, candidate: Replica, old: tuple[Stopped | Un
             )
         else:
             notes.append(_announced_stopped(situation.facts, candidate, node))
+            if proof := acknowledged_note(situation.facts, candidate.node, node, ahead):
+                notes.append(proof)
     return notes
 
 

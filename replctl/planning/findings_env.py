@@ -44,7 +44,10 @@ def _replica_drift(inventory: Inventory, facts: ClusterFacts) -> Iterator[Findin
     replicas = set(facts.env.replicas)
     for name, node in facts.nodes.items():
         listed = name in replicas
-        if listed and name not in proven:
+        if not inventory.nodes[name].in_rotation:
+            if listed:
+                yield _finding(name, f"{file} lists {name}, which is out of rotation (in_rotation: false)")
+        elif listed and name not in proven:
             yield _finding(name, f"{file} lists {name} as a replica, which is not proven to be one now")
         elif not listed and name in proven:
             yield _finding(name, f"{file} does not list {name}, a proven replica")

@@ -213,6 +213,8 @@ def _check_slot_holder(situation: Situation, primary: Primary, facts: NodeFacts)
 
 def _check_synchronous(situation: Situation, primary: Primary, facts: NodeFacts) -> list[Refusal]:
     """Without the last synchronous standby every commit waits (PostgreSQL docs, 27.2.8)."""
+    if situation.inventory.sync is not None:  # the plan sees to it
+        return []
     waited_for = [w for w in primary.server.walsenders if w.sync_state in SYNCHRONOUS]
     owners = {walsender_owner(situation.inventory, situation.facts, walsender) for walsender in waited_for}
     if owners != {facts.node}:

@@ -163,7 +163,7 @@ def _cost_of_the_absence(situation: Situation, primary: Primary, replica: Replic
     if name in situation.facts.env.replicas:
         yield f"{name} stays in the env file: until it is back, reads that go there fail"
     walsender = walsender_of(situation.inventory, primary.server, replica)
-    if walsender is not None and walsender.sync_state in ("sync", "quorum"):
+    if situation.inventory.sync is None and walsender is not None and walsender.sync_state in ("sync", "quorum"):
         yield f"{name} is a synchronous standby: commits may wait until it is back"
 
 

@@ -33,6 +33,7 @@ from replctl.model.host import HostFacts
 from replctl.model.inventory import Inventory, Node
 from replctl.model.plan import OnFailure, Plan, Refusal, Refused, Stage, Step
 from replctl.model.values import NodeName, Timeline
+from replctl.planning.commits import with_synchronous
 from replctl.planning.publishing import with_pushes
 from replctl.planning.topology import proven_replicas, upstream_of
 from replctl.postgres.adopted import CONF, adopted_config, adopted_settings, inheritable, inherited_settings
@@ -127,6 +128,7 @@ class Situation:
             seen[one.id] += 1
             return one if seen[one.id] == 1 else replace(one, id=f"{one.id}-{seen[one.id]}")
 
+        stages = with_synchronous(self.inventory, self.facts, command, stages)
         kept = [Stage(lanes, s.on_failure) for s in stages if (lanes := tuple(lane for lane in s.lanes if lane))]
         stages = tuple(
             Stage(tuple(tuple(named(s) for s in lane) for lane in stage.lanes), stage.on_failure)
@@ -269,7 +271,7 @@ def write_passfile(situation: Situation, name: NodeName) -> Step | None:
 def publish(situation: Situation, primary: NodeName, replicas: Iterable[NodeName]) -> Step | None:
     """The env file, unless it lists just these nodes already, and rightly so: one that is brought back by this very
     plan may fail to come back, and is left out then. What hosts of the application have is only seen by the push."""
-    wanted = _listed(situation, primary, replicas)
+    wanted = situation.inventory.reading_order(primary, set(replicas))
     env, app = situation.facts.env, situation.inventory.app
     proven = set(wanted) <= set(proven_replicas(situation.inventory, situation.facts))
     if proven and env.current and env.primary == primary and env.replicas == wanted and not app.publish:
@@ -279,14 +281,8 @@ def publish(situation: Situation, primary: NodeName, replicas: Iterable[NodeName
 
 def publish_again(situation: Situation, primary: NodeName, replicas: Iterable[NodeName]) -> Step:
     """The env file, whatever it lists now: an earlier step of the plan has written it."""
-    wanted = _listed(situation, primary, replicas)
+    wanted = situation.inventory.reading_order(primary, set(replicas))
     return step("env", None, PublishEnv(primary, wanted), "the application routes its reads and writes by this file")
-
-
-def _listed(situation: Situation, primary: NodeName, replicas: Iterable[NodeName]) -> tuple[NodeName, ...]:
-    """In the inventory's order."""
-    chosen = set(replicas) - {primary}
-    return tuple(name for name in situation.inventory.nodes if name in chosen)
 
 
 def waiting_for(situation: Situation, name: NodeName) -> tuple[NodeName, ...]:

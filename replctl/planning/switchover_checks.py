@@ -20,6 +20,7 @@ from replctl.planning.synchronous import check_synchronous
 from replctl.planning.topology import is_ours, streams_from_primary, walsender_of
 from replctl.postgres.conf_syntax import parse_conf
 from replctl.postgres.conninfo import parse_upstream
+from replctl.postgres.standby_names import STANDBY_NAMES
 
 STALE_REPLY_MS = 15_000
 """A standby reports every wal_receiver_status_interval, 10 s by default; one that is silent for longer is stuck."""
@@ -137,7 +138,7 @@ def switchover_notes(situation: Situation, old: Primary, candidate: Replica) -> 
         )
     if old.server.prepared_transactions:
         notes.append(f"{old.server.prepared_transactions} prepared transactions go on to exist on {candidate.node}")
-    if candidate.server.setting("synchronous_standby_names"):
+    if situation.inventory.sync is None and candidate.server.setting(STANDBY_NAMES):
         notes.append(
             f"synchronous_standby_names is set on {candidate.node}: commits wait for the standbys that it names"
         )

@@ -12,9 +12,10 @@ from replctl.model.values import NodeName
 from replctl.planning.role_change import siblings_of
 from replctl.planning.situation import Situation
 from replctl.planning.topology import walsender_owner
+from replctl.postgres.standby_names import STANDBY_NAMES as SETTING
 from replctl.postgres.standby_names import parse_standby_names
 
-SETTING = "synchronous_standby_names"
+OF_OURS = "Bring these standbys back, or run `replctl config apply`: commits wait only for those that stream by then."
 
 
 def check_synchronous(situation: Situation, old: Primary, candidate: Replica) -> list[Refusal]:
@@ -22,9 +23,11 @@ def check_synchronous(situation: Situation, old: Primary, candidate: Replica) ->
 
     A standby that is no node of the inventory follows where its owner sends it: one that streams now counts.
     """
+    inventory, facts = situation.inventory, situation.facts
+    if inventory.sync is not None:  # the plan sees to it
+        return []
     name, setting = candidate.node, candidate.server.setting(SETTING)
     wanted = parse_standby_names(setting)
-    inventory, facts = situation.inventory, situation.facts
     nodes = [old.node, *siblings_of(situation, old.node, name)]
     streaming = [w for w in old.server.walsenders if w.state == "streaming"]
     strangers = [w.application_name for w in streaming if walsender_owner(inventory, facts, w) is None]
@@ -54,7 +57,7 @@ def commits_wait(inventory: Inventory, primary: Primary) -> Iterator[Finding]:
             name,
             f"commits on {name} wait: {SETTING} is {setting!r}, and "
             f"{_too_few(wanted.among(streaming), wanted.number)} streams from it",
-            _hint(name, nodes),
+            _hint(name, nodes) if inventory.sync is None else OF_OURS,
         )
 
 

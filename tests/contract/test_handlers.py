@@ -23,6 +23,7 @@ from replctl.execution.handlers.roles import await_password, restore_password, s
 from replctl.execution.handlers.slots import await_release, create_slot
 from replctl.execution.handlers.standby import await_replayed, await_streaming
 from replctl.execution.handlers.switchover import probe_write, prove_caught_up
+from replctl.execution.handlers.synchronous import set_synchronous
 from replctl.model.actions import (
     AwaitPassword,
     AwaitReplayed,
@@ -39,10 +40,11 @@ from replctl.model.actions import (
     RestorePassword,
     RoleKind,
     SetPassword,
+    SetSynchronous,
     WriteConfig,
 )
 from replctl.model.errors import RefusedError, ReplctlError, SqlError, WaitTimeoutError
-from replctl.model.inventory import Timeouts
+from replctl.model.inventory import Sync, Timeouts
 from replctl.model.secret import Passwords, Secret
 from replctl.model.values import Lsn, NodeName, SystemIdentifier
 from replctl.remote.links import open_fleet
@@ -51,7 +53,7 @@ from tests.contract.pair import Pair, an_inventory, standby_of
 from tests.contract.routes import eventually
 from tests.contract.scratch_postgres import ADMIN_PASSWORD, BIN, Scratch, scratch
 from tests.unit.builders import OTHER_IDENTITY, a_cluster
-from tests.unit.plans import DB1, DB2
+from tests.unit.plans import DB1, DB2, DB3
 from tests.unit.runs import Interrupts, Ticking, Told, a_session
 
 
@@ -332,6 +334,28 @@ def test_a_replica_may_stream_as_it_was_found(pair: Pair) -> None:
     real_time = Pair(replace(pair.session, clock=SystemClock()), pair.servers)
     with walsender(pair):
         assert found_streaming(real_time, primary_slot_name="") == (True, True)
+
+
+@pytest.mark.usefixtures("slot")
+def test_commits_wait_for_no_more_standbys_than_stream(pair: Pair) -> None:
+    """In force at once, the same again is nothing, and one that is about to go is not counted."""
+    inventory = replace(pair.session.inventory, sync=Sync(count=2))
+    real_time = Pair(replace(pair.session, inventory=inventory, clock=SystemClock()), pair.servers)
+    both, none = SetSynchronous((DB2, DB3)), SetSynchronous(())
+
+    def now(action: SetSynchronous) -> tuple[bool, object]:
+        changed = isinstance(set_synchronous(real_time.context(DB1, action), action), Changed)
+        return changed, pair.sql(DB1, "show synchronous_standby_names")
+
+    with walsender(pair, SLOT):
+        assert now(both) == (True, 'ANY 1 ("db2", "db3")')
+        assert now(both) == (False, 'ANY 1 ("db2", "db3")')
+        pair.sql(DB1, "select pg_logical_emit_message(true, 'replctl', 'a commit')")
+        assert now(replace(both, without=DB2)) == (True, "")
+    assert now(both) == (False, "")
+    assert now(none) == (False, "")
+    pair.sql(DB1, "alter system reset synchronous_standby_names")
+    assert [warning for warning in real_time.told.warnings if "2 as the inventory asks" in warning]
 
 
 @pytest.mark.usefixtures("slot")

@@ -241,6 +241,7 @@ HARMLESS: dict[type, str] = {
     actions.ProveCaughtUp: "asks only",
     actions.ProbeWrite: "leaves a record in the WAL that nobody reads",
     actions.AwaitStreaming: "waits only; its write probe leaves a record in the WAL that nobody reads",
+    actions.SetSynchronous: "commits wait for no more standbys than stream, whatever it says",
     actions.WritePassfile: "says what the inventory says; nothing reads it until the node follows a peer",
     actions.CreateRole: "what the inventory wants, whole by itself",
     actions.CreateDatabase: "what the inventory wants, whole by itself",

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from io import StringIO
 from urllib.parse import unquote, urlsplit
 
@@ -57,6 +58,36 @@ NEW = (
     "DB_READ_REPLICA_URLS=postgresql://chat:pw@[fd00::12]:5433/chatdb\n"
 )
 ENABLED, PRIMARY, REPLICAS = NEW.splitlines(keepends=True)
+
+
+def in_regions(*regions: str | None, app: str | None = None) -> Inventory:
+    inventory = cluster()
+    nodes = {
+        node.name: replace(node, region=region) for node, region in zip(inventory.nodes.values(), regions, strict=True)
+    }
+    return replace(inventory, nodes=nodes, app=replace(inventory.app, region=app))
+
+
+@pytest.mark.parametrize(
+    ("regions", "app", "asked", "expected"),
+    [
+        ((None, None, None), None, None, (DB2, DB3)),
+        (("eu", "us", "eu"), None, None, (DB3, DB2)),  # the primary's region
+        (("eu", "us", "eu"), "us", None, (DB2, DB3)),
+        (("eu", "us", "eu"), "eu", "us", (DB2, DB3)),
+        (("eu", "us", None), None, None, (DB2, DB3)),
+    ],
+)
+def test_replicas_of_the_application_s_region_come_first(regions, app, asked, expected) -> None:
+    assert in_regions(*regions, app=app).reading_order(DB1, {DB2, DB3}, asked) == expected
+
+
+def test_a_node_out_of_rotation_is_not_read_from() -> None:
+    inventory = cluster()
+    inventory = replace(inventory, nodes={**inventory.nodes, DB2: replace(inventory.nodes[DB2], in_rotation=False)})
+    managed = plain(managed_values(inventory, passwords("pw"), DB1, (DB2,)))
+    assert (managed["DB_READ_REPLICAS_ENABLED"], managed["DB_READ_REPLICA_URLS"]) == ("false", "")
+    assert "fd00::12" in plain(managed_values(inventory, passwords("pw"), DB2, ()))["DB_PRIMARY_URL"]
 
 
 def test_values_of_a_cluster() -> None:

@@ -108,6 +108,12 @@ MISTAKES = [
     (("nodes", "db3"), "10.0.0.13", "nodes.db3: must be a mapping"),
     (("nodes", "db1", "postgres"), {"connect": "direct"}, "nodes.db1.postgres.connect: direct needs admin.allow"),
     (("nodes", "db1", "postgres", "parameters"), {"max_wal_senders": 1}, "db1.postgres.parameters.max_wal_senders: "),
+    (("sync",), {"mode": "quorum"}, "sync.mode: must be 'any' or 'first'"),
+    (("sync",), {"count": 0}, "sync.count: "),
+    (("sync",), {"count": 2}, "sync.count: commits would wait for 2 replicas, and there are 1"),
+    (("nodes", "db1", "in_rotation"), "no", "nodes.db1.in_rotation: must be true or false"),
+    (("nodes", "db1", "region"), "EU west", "nodes.db1.region: must be a label such as eu-west-1"),
+    (("app", "region"), "", "app.region: must be a label such as eu-west-1"),
 ]
 
 
@@ -120,11 +126,19 @@ def test_one_mistake_is_one_line_with_its_keys(where, value, expected):
 
 @pytest.mark.parametrize(
     "key",
-    ["tls", "sync", "upstream", "in_rotation", "region", "wal_dir", "tablespaces", "apply_delay"],
+    ["tls", "upstream", "wal_dir", "tablespaces", "apply_delay"],
 )
 @pytest.mark.parametrize("block", [(), ("postgres",), ("nodes", "db1"), ("nodes", "db1", "postgres")])
 def test_reserved_keys_are_refused_wherever_they_stand(block, key):
     assert complaint(changed(*block, key, to="x")).endswith(f"{key}: not supported by this version")
+
+
+def test_sync_and_its_setting_exclude_each_other():
+    document = tree() | {"sync": {"count": 1}}
+    document["postgres"]["parameters"] = {"synchronous_standby_names": "db2"}
+    assert complaint(yaml.safe_dump(document)).endswith(
+        "postgres.parameters.synchronous_standby_names: is managed by replctl, because of sync; remove one of them"
+    )
 
 
 @pytest.mark.parametrize("block", ["cluster", "admin", "replication", "app", "nodes"])

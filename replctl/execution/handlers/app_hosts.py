@@ -63,7 +63,8 @@ def _push(context: Context, host: AppHost) -> Effect:
             hint="See `replctl env --check`.",
             code="env-file",
         )
-    values = managed_values(context.inventory, context.session.passwords, listed.primary, listed.replicas)
+    inventory, passwords = context.inventory, context.session.passwords
+    values = managed_values(inventory, passwords, listed.primary, listed.replicas, host.region)
     runner = context.on_app_host(host)
     written, due = _write(context, runner, host, values)
     if due:

@@ -20,6 +20,7 @@ from replctl.execution.handlers import (
     slots,
     standby,
     switchover,
+    synchronous,
 )
 from replctl.model import actions, repair_actions
 
@@ -53,6 +54,7 @@ HANDLERS: Final[dict[type, Callable[[Context, Any], Effect]]] = {
     actions.ForgetStandby: standby.forget_standby,
     actions.RepointStandby: standby.repoint_standby,
     actions.AwaitStreaming: standby.await_streaming,
+    actions.SetSynchronous: synchronous.set_synchronous,
     actions.Checkpoint: server.checkpoint,
     actions.GetReadyToStop: readiness.get_ready_to_stop,
     actions.GetReadyToPromote: readiness.get_ready_to_promote,

@@ -18,6 +18,7 @@ from replctl.postgres.conf_syntax import edit_auto_conf
 from replctl.postgres.conninfo import primary_conninfo
 from replctl.postgres.paths import directory_of
 from replctl.postgres.settings import MANAGED
+from replctl.postgres.standby_names import STANDBY_NAMES
 from replctl.remote.ports import Database, Row
 
 _STREAMING: LiteralString = """
@@ -50,6 +51,8 @@ def configure_standby(context: Context, action: ConfigureStandby) -> Effect:
 def standby_command(context: Context, action: ConfigureStandby) -> tuple[str, ...]:
     """The same words each time, so that it can wait on the node for its go."""
     dropped = _LOCAL if action.place is Place.STAGING else ()
+    if action.place is not Place.LIVE and context.inventory.sync is not None:
+        dropped = (*dropped, STANDBY_NAMES)
     settings = _settings(context, action.upstream, action.slot)
     return scripts.make_standby(directory_of(context.node, action.place), dropped, settings)
 
