@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import sys
@@ -46,6 +47,8 @@ def run_command(
     ``on_error`` is told of an error before it is shown on stderr: with ``-o json`` it prints the document.
     ``state_dir`` is where the traceback of a bug is kept, if it can be written.
     """
+    gc.freeze()  # by now everything is imported
+    gc.enable()
     with steady_streams():
         try:
             return _run(body, on_error)
