@@ -32,12 +32,12 @@ def with_synchronous(
     case = _Case(inventory, facts, inventory.sync, tuple(_steps(bare)))
     kept = [replace(stage, lanes=tuple(tuple(case.kept_right(lane)) for lane in stage.lanes)) for stage in bare]
     spared = any(isinstance(step.action, SetSynchronous) for step in _steps(kept))
-    last = case.in_the_end(certainly=spared)
-    if last is None:
+    last = [*case.in_the_end(certainly=spared), *case.left_over()]
+    if not last:
         return kept
     moves = [place for place, stage in enumerate(kept) if any(_moves(step) for step in _steps([stage]))]
     place = moves[-1] + 1 if moves else len(kept)
-    return [*kept[:place], Stage(((last,),), OnFailure.GO_ON), *kept[place:]]
+    return [*kept[:place], Stage(tuple((step,) for step in last), OnFailure.GO_ON), *kept[place:]]
 
 
 def wanted_names(inventory: Inventory, facts: ClusterFacts, sync: Sync, primary: Primary) -> str:
@@ -93,8 +93,7 @@ class _Case:
                 yield self._spare(step)
             yield step
             if isinstance(step.action, AwaitStreaming) and step.node and names_set(self.facts, step.node):
-                why = f"{step.node} is a replica, and must wait for nobody when it is promoted one day"
-                yield Step(f"no-standbys:{step.node}", step.node, SetSynchronous(()), why)
+                yield _waits_for_nobody(step.node)
 
     def _needs_alone(self, step: Step) -> bool:
         return isinstance(step.action, Promote) and step.node is not None and names_set(self.facts, step.node) != ""
@@ -121,7 +120,14 @@ class _Case:
         action = SetSynchronous(names, without=step.node)
         return Step(f"standbys:{primary}", primary, action, why, undo=SetSynchronous(names))
 
-    def in_the_end(self, *, certainly: bool) -> Step | None:
+    def left_over(self) -> Iterator[Step]:
+        """Replicas that an interrupted run left with what they had as the primary."""
+        moved = {step.node for step in self.steps if isinstance(step.action, AwaitStreaming | StopPostgres | Promote)}
+        for replica in self.facts.replicas:
+            if replica.node not in moved and names_set(self.facts, replica.node):
+                yield _waits_for_nobody(replica.node)
+
+    def in_the_end(self, *, certainly: bool) -> Iterator[Step]:
         """What has commits wait for those that follow by then, where that is news."""
         promoted = next((step.node for step in reversed(self.steps) if isinstance(step.action, Promote)), None)
         primary = self.facts.primary
@@ -131,7 +137,7 @@ class _Case:
             leads, now = primary.node, primary.server.setting(STANDBY_NAMES)
             following = _following(self.inventory, self.facts)
         else:
-            return None
+            return
         for step in self.steps:
             if step.node is not None and step.node != leads:
                 if isinstance(step.action, AwaitStreaming):
@@ -140,9 +146,13 @@ class _Case:
                     following.discard(step.node)
         names = _others(self.inventory, leads)
         wanted = standby_names(self.sync, names, len(following))
-        if wanted == now and not certainly:
-            return None
-        return Step(f"standbys:{leads}", leads, SetSynchronous(names), _why(self.sync, leads, len(following)))
+        if wanted != now or certainly:
+            yield Step(f"standbys:{leads}", leads, SetSynchronous(names), _why(self.sync, leads, len(following)))
+
+
+def _waits_for_nobody(replica: NodeName) -> Step:
+    why = f"{replica} is a replica, and must wait for nobody when it is promoted one day"
+    return Step(f"no-standbys:{replica}", replica, SetSynchronous(()), why)
 
 
 def _why(sync: Sync, leads: NodeName, following: int) -> str:

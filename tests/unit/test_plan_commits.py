@@ -158,6 +158,14 @@ def test_a_promotion_that_was_not_finished() -> None:
     assert steps(plan_promote(cluster("").situation(), DB1)) == ["standbys:db1"]
 
 
+def test_what_an_interrupted_switchover_left_on_the_old_primary() -> None:
+    built = a_cluster().primary("db1", settings=settings(**named(ANY_OF_TWO)))
+    for name, left in (("db2", 'ANY 1 ("db1")'), ("db3", "")):
+        built.replica(name, setting={"primary_slot_name": f"replctl_{name}", **named(left)})
+    built.inventory = {"sync": Sync()}
+    assert steps(plan_promote(built.as_made_by_us().situation(), DB1)) == ["no-standbys:db2"]
+
+
 def stopped_primary(value: str = ANY_OF_TWO) -> ClusterBuilder:
     built = a_cluster().stopped("db1", "in production").replica("db2", of="db1").replica("db3", of="db1").env("db1")
     built.host("db1", files={"postgresql.auto.conf": f"synchronous_standby_names = '{value}'\n"})
