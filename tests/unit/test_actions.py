@@ -38,6 +38,7 @@ def an_example(kind: type) -> object:
         "tuple[int, ...]": (1, 2),
         "tuple[WalRange, ...]": (WalRange(Timeline(1), Lsn(96)),),
         "NodeName": "db1",
+        "NodeName | None": "db1",
         "str": "text",
         "str | None": None,
     }
