@@ -52,7 +52,7 @@ def empty(operator: Operator) -> None:
 def row(run: Circumstances, seconds: list[float], reference: list[float]) -> Row:
     return run.row(
         "init-primary",
-        f"`replctl init-primary`: {median(seconds):.2f} s",
+        f"`replctl init-primary db1`: {median(seconds):.2f} s",
         f"initdb, start and the same SQL by hand: {median(reference):.2f} s",
         ratios(seconds, reference),
         bar(
