@@ -293,7 +293,8 @@ class Past:
 
     def __repr__(self) -> str:
         told = [f"{event.kind} {event.node}/{event.other}" for event in self.events]
-        return f"{self.size} nodes, {self.grown} of them made, {self.wanted.app_hosts} app hosts; {told}"
+        wanted = f"{self.wanted.app_hosts} app hosts, commits wait for {self.wanted.synchronous}"
+        return f"{self.size} nodes, {self.grown} of them made, {wanted}; {told}"
 
     @cached_property
     def world(self) -> World:

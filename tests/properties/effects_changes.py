@@ -7,6 +7,7 @@ from dataclasses import replace
 from replctl.model import actions, app_actions
 from replctl.model.actions import Place
 from replctl.model.values import NodeName
+from replctl.postgres.standby_names import standby_names
 from tests.properties.effects import demand, running, start, with_verifier, writable
 from tests.properties.effects_files import with_files
 from tests.properties.world import World, streams
@@ -54,6 +55,15 @@ def push_env(world: World, _: NodeName | None, action: app_actions.PushEnv) -> W
     """The copy says what the env file says now."""
     demand(world.env, "the env file names no primary")
     return replace(world, copies={**world.copies, action.app_host: world.published})
+
+
+def set_synchronous(world: World, node: NodeName, action: actions.SetSynchronous) -> World:
+    """Of those that follow just then, as the handler asks the server."""
+    running(world, node)
+    sync = world.inventory.sync
+    following = [name for name in action.standbys if name != action.without and streams(world, name, node)]
+    value = standby_names(sync, action.standbys, len(following)) if sync is not None else ""
+    return world.with_data(node, waits_for=value)
 
 
 def asks_only(world: World, _node: NodeName | None, _action: object) -> World:

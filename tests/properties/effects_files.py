@@ -93,7 +93,10 @@ def base_backup(world: World, node: NodeName, action: actions.BaseBackup) -> Wor
 
 def configure_standby(world: World, node: NodeName, action: actions.ConfigureStandby) -> World:
     directory = at(world, node, action.place)
-    return put(world, node, action.place, replace(directory, upstream=action.upstream, slot=action.slot, signal=True))
+    kept = action.place is Place.LIVE or world.inventory.sync is None
+    waits_for = directory.waits_for if kept else ""
+    directory = replace(directory, upstream=action.upstream, slot=action.slot, signal=True, waits_for=waits_for)
+    return put(world, node, action.place, directory)
 
 
 def forget_standby(world: World, node: NodeName, _: actions.ForgetStandby) -> World:

@@ -11,6 +11,8 @@ from tests.properties.intents import CONFIG, ENDLESS, KEEPS_DIRECTORY, ROTATIONS
 from tests.properties.wanted import enough
 from tests.properties.world import Machine, World, streams
 
+COMMITS = ("init-primary", "add-replica", "rejoin", "promote", "failover")
+
 
 def as_it_should_be(world: World, intent: Intent) -> bool:
     """Whether the intent's goal holds, judged by the world alone and not by a planner."""
@@ -28,7 +30,8 @@ def as_it_should_be(world: World, intent: Intent) -> bool:
         return False
     if intent.command in ROTATIONS and intent.command != "rotate-password app":
         return True
-    return _published(world, primary) and _arrived(world, intent, primary)
+    waited_for = intent.command not in COMMITS or _waited_for(world, primary)
+    return _published(world, primary) and _arrived(world, intent, primary) and waited_for
 
 
 def _published(world: World, primary: NodeName) -> bool:
@@ -77,6 +80,15 @@ def _in_force(world: World, restarting: Set[Restarting]) -> bool:
         machine.in_force == wanted or (not everybody and (machine.writable or not enough(wanted, theirs)))
         for _, machine in _reached(world)
     )
+
+
+def _waited_for(world: World, primary: NodeName) -> bool:
+    """Commits wait for as many replicas as the inventory asks for and as stream, and nobody else waits for any."""
+    sync, data = world.inventory.sync, world[primary].data
+    if sync is None or data is None:
+        return True
+    number = min(sync.count, sum(streams(world, name, primary) for name in world.machines))
+    return data.waits_for.startswith(f"ANY {number} " if number else "") and bool(data.waits_for) is bool(number)
 
 
 def _rotated(world: World, primary: NodeName, kind: RoleKind) -> bool:

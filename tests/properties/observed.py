@@ -41,6 +41,7 @@ from replctl.model.values import Lsn, NodeName, SystemIdentifier, Timeline, WalR
 from replctl.planning.situation import Situation
 from replctl.planning.states import ORDERED_SETTINGS
 from replctl.postgres.conf_syntax import parse_conf
+from replctl.postgres.standby_names import STANDBY_NAMES
 from tests.properties.wal import history
 from tests.properties.wanted import UNSET, ordered
 from tests.properties.world import CONF, TEMPLATES, Directory, Machine, World, can_log_in, configs, replays, streams
@@ -180,7 +181,10 @@ def _histories(data: Directory | None) -> tuple[History, ...]:
 
 
 def _auto_conf(world: World, data: Directory) -> str:
-    return f"primary_conninfo = 'host={world.inventory.nodes[data.upstream].host} port=5432'\n" if data.upstream else ""
+    waits_for = f"{STANDBY_NAMES} = '{data.waits_for}'\n" if data.waits_for else ""
+    if not data.upstream:
+        return waits_for
+    return f"primary_conninfo = 'host={world.inventory.nodes[data.upstream].host} port=5432'\n{waits_for}"
 
 
 def _control(data: Directory) -> ControlData:
@@ -223,7 +227,8 @@ def _settings(machine: Machine, data: Directory) -> dict[str, Setting]:
         name: Setting(str(value), "configuration file", pending_restart=value != written)
         for name, value, written in zip(ORDERED_SETTINGS, machine.in_force, read, strict=True)
     }
-    return SERVER_SETTINGS | own | {"primary_slot_name": Setting(data.slot or "", "configuration file")}
+    kept = {"primary_slot_name": data.slot or "", STANDBY_NAMES: data.waits_for}
+    return SERVER_SETTINGS | own | {name: Setting(value, "configuration file") for name, value in kept.items()}
 
 
 def _roles(world: World, data: Directory) -> tuple[Role, ...]:

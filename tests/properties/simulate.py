@@ -96,7 +96,7 @@ EFFECTS: dict[type, Callable[[World, Any, Any], World]] = {
     actions.ForgetStandby: effects_files.forget_standby,
     actions.RepointStandby: effects.repoint,
     actions.AwaitStreaming: effects.await_streaming,
-    actions.SetSynchronous: effects_changes.asks_only,
+    actions.SetSynchronous: effects_changes.set_synchronous,
     actions.Checkpoint: effects.checkpoint,
     actions.GetReadyToStop: effects_changes.asks_only,
     actions.GetReadyToPromote: effects_changes.asks_only,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from replctl.model.plan import Plan
+from replctl.planning.consent import Consent
 from tests.properties.cases import RARE, Case, cases
+from tests.properties.clusters import Event, Past
 from tests.properties.goals import as_it_should_be
-from tests.properties.intents import ENDLESS, Intent, as_told, changes, retried
+from tests.properties.intents import ENDLESS, Intent, as_told, changes, names, retried
 from tests.properties.rules import Rules, check_fenced
 from tests.properties.schedules import Tally, in_some_order, moments, seen_again, undone
 from tests.properties.simulate import promotion_happens, simulate
+from tests.properties.wanted import USUAL
 from tests.properties.world import World, clients_write, unread
 
 
@@ -29,10 +34,37 @@ def test_so_does_what_is_rare(tally: Tally, case: Case, late: bool) -> None:
     _every_moment_converges(tally, case, late)
 
 
+DB1, DB2, DB3, DB4 = names(4)
+WAITED_FOR = {
+    "promote": ((), Intent("promote", (DB2,))),
+    "add-replica": ((), Intent("add-replica", (DB4,))),
+    "remove-replica": ((), Intent("remove-replica", (DB3,))),
+    "restart": ((), Intent("restart", (DB2,))),
+    "failover": (("crashed",), Intent("failover", (DB2,), frozenset(Consent))),
+    "rejoin": (("left behind",), Intent("rejoin", (DB1,), frozenset({Consent.DISCARD}))),
+}
+ORDERS = 12
+
+
+@pytest.mark.parametrize("synchronous", [1, 2])
+@pytest.mark.parametrize("name", WAITED_FOR)
+def test_so_do_commits_that_wait_for_replicas(tally: Tally, name: str, synchronous: int) -> None:
+    """With as many replicas as commits wait for, and with one to spare."""
+    kinds, intent = WAITED_FOR[name]
+    events = tuple(Event(kind, DB1, DB2) for kind in kinds)
+    past = Past(4, 3, events, replace(USUAL, synchronous=synchronous))
+    for order in range(ORDERS):
+        _converges_from_every_moment(tally, Case(past, intent, order), late=bool(order % 2))
+
+
 def _every_moment_converges(tally: Tally, case: Case, late: bool) -> None:
-    world, random = case.past.world, case.random
     assume(not case.plan.refused)
     assume(not _refused_in_full_sight(case))
+    _converges_from_every_moment(tally, case, late)
+
+
+def _converges_from_every_moment(tally: Tally, case: Case, late: bool) -> None:
+    world, random = case.past.world, case.random
     ran = [name for name, machine in world.machines.items() if machine.running]
     for moment in moments(world, case.plan, random, tally):
         left = list(moment.left)

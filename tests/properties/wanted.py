@@ -28,6 +28,8 @@ class Wanted:
     passwords: Mapping[RoleKind, int] = field(default_factory=lambda: dict.fromkeys(RoleKind, 1))
     """The number of each role's password: every new one has a later number than those before it. 0 is none."""
     app_hosts: int = 0
+    synchronous: int = 0
+    """How many replicas commits wait for."""
 
     def with_password(self, kind: RoleKind) -> Wanted:
         """A new one for this role."""

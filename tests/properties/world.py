@@ -8,7 +8,7 @@ from functools import cache
 from typing import TypeVar
 
 from replctl.model.actions import RoleKind
-from replctl.model.inventory import AppHost, Inventory, ServiceManager, SshSettings
+from replctl.model.inventory import AppHost, Inventory, ServiceManager, SshSettings, Sync
 from replctl.model.values import NodeName
 from replctl.postgres.ownership import MARK
 from replctl.postgres.render import Templates, render_config
@@ -44,6 +44,8 @@ class Directory:
     slot: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     slots: frozenset[str] = frozenset()
+    waits_for: str = ""
+    """synchronous_standby_names in postgresql.auto.conf."""
     sql: frozenset[str] = frozenset()
     """Roles, database and rights that exist, by the word for each."""
     verifiers: Mapping[RoleKind, int] = field(default_factory=dict)
@@ -146,7 +148,8 @@ class World:
 
     @property
     def inventory(self) -> Inventory:
-        return an_inventory(len(self.machines), self.wanted.settings, self.wanted.app_hosts)
+        wanted = self.wanted
+        return an_inventory(len(self.machines), wanted.settings, wanted.app_hosts, wanted.synchronous)
 
     @property
     def configs(self) -> Mapping[NodeName, Mapping[str, str]]:
@@ -281,14 +284,15 @@ def wrote(world: World, name: NodeName) -> World:
 
 
 @cache
-def an_inventory(size: int, settings: Ordered = SETTINGS, app_hosts: int = 0) -> Inventory:
+def an_inventory(size: int, settings: Ordered = SETTINGS, app_hosts: int = 0, synchronous: int = 0) -> Inventory:
     """db1, db2, ... each started by a systemd unit; app1, app2, ... read the env file."""
     made = [a_node(f"db{number}", number) for number in range(1, size + 1)]
     changed = {"service": ServiceManager.SYSTEMD, "parameters": written(settings)}
     nodes = {node.name: replace(node, postgres=replace(node.postgres, **changed)) for node in made}
     inventory = a_cluster(nodes=nodes).build()[0]
     hosts = (AppHost(f"app{number}", SshSettings(user="deploy"), "/srv/.env") for number in range(1, app_hosts + 1))
-    return replace(inventory, app=replace(inventory.app, publish=tuple(hosts)))
+    sync = Sync(count=synchronous) if 0 < synchronous < size else None
+    return replace(inventory, app=replace(inventory.app, publish=tuple(hosts)), sync=sync)
 
 
 @cache
