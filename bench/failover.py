@@ -12,7 +12,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -22,15 +21,13 @@ from typing import Any
 import psycopg
 
 from bench.by_hand import Member, fetch, in_recovery, make_slots, until, write_durably
-from bench.lan import VERSION, build, data_dir, fill, hosts, server_version, take
-from bench.measure import Circumstances, Row, bar, interleaved, options, ratios, say, write_rows
-from bench.switchover import AFTERWARDS, SCALE, Client, ms
-from bench.writer import TABLE
+from bench.lan import data_dir, take
+from bench.measure import Circumstances, Row, bar, interleaved, ratios, write_rows
+from bench.switchover import AFTERWARDS, NAMES, Client, ground, ms, promotions
 from tests.real.disasters import end_server
 from tests.real.hosts import Operator
 from tests.real.hosts.disk import remove_tree
 
-NAMES = ("db1", "db2", "db3")
 MAX_RATIO = 1.5
 INCOMPLETE = 6
 """Exit status: the old primary has still to rejoin."""
@@ -141,19 +138,8 @@ def refuse_lesser(operator: Operator, candidate: psycopg.Connection[Any], siblin
 
 
 def main() -> None:
-    parser = options(__doc__, rounds=7)
-    parser.add_argument("--scale", type=int, default=SCALE, help="of pgbench's tables")
-    parser.add_argument("--postgres", type=int, default=VERSION, help="major version")
-    chosen = parser.parse_args()
-    with ExitStack() as stack:
-        operator = stack.enter_context(hosts(NAMES, version=chosen.postgres))
-        say("a primary and two replicas are built")
-        build(operator, NAMES[0], NAMES[1:])
-        fill(operator, NAMES[0], chosen.scale)
-        with operator.connect(NAMES[0], "app") as connection:
-            connection.execute(f"create table {TABLE} (n bigint primary key)")
-        run = Circumstances.now(("paramiko", "psycopg"), server_version(operator, NAMES[0]))
-        client = stack.enter_context(Client(operator))
+    chosen = promotions(__doc__, rounds=7)
+    with ground(chosen) as (operator, client, run):
         write_rows(chosen.results, list(rows(run, Field(operator, client, chosen.postgres), chosen.rounds)))
 
 

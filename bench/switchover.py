@@ -14,6 +14,7 @@ import json
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -170,10 +171,22 @@ class Field:
 
 
 def main() -> None:
-    parser = options(__doc__, rounds=9)
+    chosen = promotions(__doc__, rounds=9)
+    with ground(chosen) as (operator, client, run):
+        write_rows(chosen.results, rows(run, Field(operator, client, chosen.postgres), chosen.rounds))
+
+
+def promotions(text: str | None, *, rounds: int) -> Namespace:
+    """The command line of what measures a promotion."""
+    parser = options(text, rounds=rounds)
     parser.add_argument("--scale", type=int, default=SCALE, help="of pgbench's tables")
     parser.add_argument("--postgres", type=int, default=VERSION, help="major version")
-    chosen = parser.parse_args()
+    return parser.parse_args()
+
+
+@contextmanager
+def ground(chosen: Namespace) -> Iterator[tuple[Operator, Client, Circumstances]]:
+    """A primary and two replicas with pgbench's tables, and a client with one of its own."""
     with ExitStack() as stack:
         operator = stack.enter_context(hosts(NAMES, version=chosen.postgres))
         say("a primary and two replicas are built")
@@ -182,9 +195,7 @@ def main() -> None:
         with operator.connect(NAMES[0], "app") as connection:
             connection.execute(f"create table {TABLE} (n bigint primary key)")
         run = Circumstances.now(("paramiko", "psycopg"), server_version(operator, NAMES[0]))
-        client = stack.enter_context(Client(operator))
-        field = Field(operator, client, chosen.postgres)
-        write_rows(chosen.results, rows(run, field, chosen.rounds))
+        yield operator, stack.enter_context(Client(operator)), run
 
 
 def rows(run: Circumstances, field: Field, rounds: int) -> Iterator[Row]:

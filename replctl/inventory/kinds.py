@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Generic, TypeVar, cast, dataclass_transform
@@ -17,16 +18,16 @@ UNKNOWN_KEY = "unknown key"
 _KEY = "key"
 
 
-class Kind(Generic[T]):
+class Kind(ABC, Generic[T]):
     """What a value may be. No problem's text shows the value: it may be a password."""
 
+    @abstractmethod
     def read(self, value: Tree, where: Where, found: list[Problem]) -> T | None:
         """The value as its type; None when what is wrong with it was added to ``found``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schema(self, blocks: dict[str, Schema]) -> Schema:
         """For editors; ``blocks`` gets the schemas of the blocks that it refers to."""
-        raise NotImplementedError
 
 
 class Scalar(Kind[T]):
@@ -39,9 +40,9 @@ class Scalar(Kind[T]):
             found.append(Problem(where, str(error)))
             return None
 
+    @abstractmethod
     def check(self, value: Tree) -> T:
         """The value. Raises ValueError with words for the operator."""
-        raise NotImplementedError
 
 
 class Text(Scalar[str]):

@@ -124,9 +124,6 @@ def clone(
 ) -> tuple[Step, ...]:
     """A copy is made beside the node's place, put into it, and proven to stream."""
     node = situation.node(name)
-    files = situation.rendered(name, primary.server.major)
-    of = source or primary.node
-    from_primary = of == primary.node
     return (
         step(
             "login",
@@ -142,10 +139,25 @@ def clone(
             "pg_basebackup and the standby read the replication password there",
             undo=RemovePassfile(),
         ),
+        *_staged(situation, primary, name, source or primary.node, transfer),
+        forward_only(step("install", name, InstallStaging(), "the finished copy is renamed into place")),
+        *starts_with_host(situation, name),
+        step("start", name, StartPostgres(), "it replays what it copied and connects"),
+        step("streaming", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
+    )
+
+
+def _staged(
+    situation: Situation, primary: Primary, name: NodeName, of: NodeName, transfer: Transfer
+) -> tuple[Step, ...]:
+    """The copy, beside the node's place, as it will be started."""
+    slot = situation.node(name).slot
+    files = situation.rendered(name, primary.server.major)
+    return (
         step(
             "clone",
             name,
-            BaseBackup(of, node.slot if from_primary else None, transfer),
+            BaseBackup(of, slot if of == primary.node else None, transfer),
             f"copies {of} beside its place, where nothing can start it",
             undo=RemoveStaging(),
         ),
@@ -159,14 +171,10 @@ def clone(
         step(
             "standby",
             name,
-            ConfigureStandby(Place.STAGING, primary.node, node.slot),
+            ConfigureStandby(Place.STAGING, primary.node, slot),
             f"it has to stream from {primary.node}, and never to start as a primary",
             undo=RemoveStaging(),
         ),
-        forward_only(step("install", name, InstallStaging(), "the finished copy is renamed into place")),
-        *starts_with_host(situation, name),
-        step("start", name, StartPostgres(), "it replays what it copied and connects"),
-        step("streaming", name, AwaitStreaming(primary.node), "done means streaming and caught up"),
     )
 
 

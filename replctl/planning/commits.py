@@ -29,7 +29,7 @@ def with_synchronous(
     if inventory.sync is None or command not in COMMANDS:
         return stages
     bare = [replace(stage, lanes=tuple(tuple(_not_ours(lane)) for lane in stage.lanes)) for stage in stages]
-    case = _Case(inventory, facts, inventory.sync, tuple(_steps(bare)))
+    case = _Case(inventory, facts, inventory.sync, tuple(_steps(bare)), frozenset(_following(inventory, facts)))
     kept = [replace(stage, lanes=tuple(tuple(case.kept_right(lane)) for lane in stage.lanes)) for stage in bare]
     spared = any(isinstance(step.action, SetSynchronous) for step in _steps(kept))
     last = [*case.in_the_end(certainly=spared), *case.left_over()]
@@ -84,6 +84,8 @@ class _Case:
     facts: ClusterFacts
     sync: Sync
     steps: tuple[Step, ...]
+    following: frozenset[NodeName]
+    """Those that stream from today's primary."""
 
     def kept_right(self, lane: Sequence[Step]) -> Iterator[Step]:
         """A lane with what has to come before its stops and its promotion, and after a return as a replica."""
@@ -108,9 +110,8 @@ class _Case:
         primary = self.facts.primary
         if primary is None or not isinstance(step.action, StopPostgres) or step.node is None:
             return False
-        following = _following(self.inventory, self.facts)
         wanted = parse_standby_names(primary.server.setting(STANDBY_NAMES))
-        return step.node in following and wanted.lacking(following - {step.node})
+        return step.node in self.following and wanted.lacking(self.following - {step.node})
 
     def _spare(self, step: Step) -> Step:
         assert self.facts.primary is not None
@@ -135,7 +136,7 @@ class _Case:
             leads, now, following = promoted, "", set[NodeName]()
         elif primary is not None:
             leads, now = primary.node, primary.server.setting(STANDBY_NAMES)
-            following = _following(self.inventory, self.facts)
+            following = set(self.following)
         else:
             return
         for step in self.steps:
